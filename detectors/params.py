@@ -1,0 +1,147 @@
+"""Every number that an on-call may tune, with its range, unit and meaning.
+
+The config loader validates TOML files against these structs, so a constraint written here is the one
+that is enforced, and the description is the one that `config check` and the docs show.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Bits = Annotated[float, Meta(ge=0, le=60)]
+"""Evidence in decimal digits of a p-value: 2 means one in a hundred benign cohorts looks like this."""
+
+
+class FeatureParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Text features, computed once for all detectors."""
+
+    max_chars: Annotated[
+        int, Meta(ge=256, le=1_000_000, description="characters of a text that are read: head and tail")
+    ] = 8192
+    shingle_words: Annotated[int, Meta(ge=2, le=12, description="words in a shingle")] = 5
+    max_shingles: Annotated[
+        int, Meta(ge=16, le=4096, description="shingles kept of one text: half from its head, half from its tail")
+    ] = 256
+
+
+class AccountParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The bounded table of accounts, per partition."""
+
+    capacity: Annotated[int, Meta(ge=16, le=50_000_000, description="accounts held; the longest idle go first")] = (
+        250_000
+    )
+    idle_days: Annotated[float, Meta(gt=0, le=365, description="an account idle for longer is forgotten")] = 30.0
+
+
+class ElicitationParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Requests that ask for hidden reasoning."""
+
+    enabled: bool = True
+    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = False
+    report_floor: Annotated[float, Meta(ge=0, le=1, description="signals below this score are not written")] = 0.5
+    account_requests: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="strong requests of one account that alert on that account alone")
+    ] = 25
+
+
+class TemplateParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Template families: one skeleton, many accounts, varying slots."""
+
+    enabled: bool = True
+    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = False
+    min_accounts: Annotated[
+        int, Meta(ge=2, le=10_000, description="accounts of one partition that carry a shingle before it counts")
+    ] = 3
+    sketch_bits: Annotated[
+        int, Meta(ge=12, le=34, description="log2 of the bits of one pane of the account-shingle filter")
+    ] = 24
+    pane_hours: Annotated[
+        float, Meta(gt=0, le=8760, description="a shingle is forgotten after one to two panes without its accounts")
+    ] = 96.0
+
+
+class ReplayParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Reasoning signatures that were never issued to the account that presents them."""
+
+    enabled: bool = True
+    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = False
+    capacity: Annotated[
+        int, Meta(ge=1024, le=500_000_000, description="issued signatures remembered, per partition and pane")
+    ] = 500_000
+    false_positive_rate: Annotated[
+        float, Meta(gt=0, lt=0.1, description="chance that a foreign signature passes for an issued one")
+    ] = 0.001
+    warmup_hours: Annotated[
+        float,
+        Meta(ge=0, le=8760, description="after start or loss of state nothing is called foreign for this long"),
+    ] = 24.0
+    pane_hours: Annotated[
+        float, Meta(gt=0, le=8760, description="an issued signature is remembered for one to two panes")
+    ] = 168.0
+    account_signatures: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="foreign signatures of one account that alert on it alone")
+    ] = 10
+
+
+class PopulationParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The live reference: a uniform sample of accounts, each counting once."""
+
+    sample: Annotated[int, Meta(ge=64, le=65_536, description="accounts in the reference sample")] = 2048
+    min_accounts: Annotated[
+        int, Meta(ge=8, le=65_536, description="no campaign is called against a smaller population")
+    ] = 50
+
+
+class CohortParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Cohorts as detect workers follow them, per partition."""
+
+    capacity: Annotated[int, Meta(ge=64, le=5_000_000, description="cohorts followed; the longest idle go first")] = (
+        50_000
+    )
+    members: Annotated[int, Meta(ge=8, le=1_000_000, description="members followed of one cohort")] = 20_000
+    rows_per_tick: Annotated[
+        int, Meta(ge=16, le=1_000_000, description="member rows sent per tick; the rest waits for later ticks")
+    ] = 2_000
+
+
+class DetectorParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """`detectors.toml`: everything the detect worker's core needs."""
+
+    tick_ms: Annotated[
+        int, Meta(ge=100, le=3_600_000, description="decisions fall at multiples of this event time, milliseconds")
+    ] = 10_000
+    features: FeatureParams = FeatureParams()
+    accounts: AccountParams = AccountParams()
+    elicitation: ElicitationParams = ElicitationParams()
+    template_family: TemplateParams = TemplateParams()
+    signature_replay: ReplayParams = ReplayParams()
+    population: PopulationParams = PopulationParams()
+    cohorts: CohortParams = CohortParams()
+
+
+class CampaignParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """`campaigns.toml`: when cohorts become a campaign, and who is named."""
+
+    min_accounts: Annotated[int, Meta(ge=3, le=100_000, description="accounts in a cohort before it is judged")] = 12
+    harvest_bits: Annotated[Bits, Meta(description="harvest evidence that a campaign needs")] = 3.0
+    coordination_bits: Annotated[Bits, Meta(description="coordination evidence that a campaign needs")] = 4.0
+    harvest_alone_bits: Annotated[
+        Bits, Meta(description="harvest evidence that needs no coordination evidence beside it")
+    ] = 8.0
+    signal_cap_bits: Annotated[Bits, Meta(description="one signal never counts for more than this")] = 6.0
+    declared_share: Annotated[
+        float,
+        Meta(ge=0.5, le=1, description="one payment or own mail domain over this share of a cohort declares its owner"),
+    ] = 0.8
+    link_share: Annotated[
+        float, Meta(gt=0, le=1, description="alerting cohorts that share this part of the smaller one are one campaign")
+    ] = 0.3
+    max_cohorts: Annotated[int, Meta(ge=16, le=1_000_000, description="cohorts held; the longest idle go first")] = (
+        20_000
+    )
+    max_members: Annotated[int, Meta(ge=100, le=5_000_000, description="members held of one cohort")] = 50_000
+    close_after_days: Annotated[
+        float, Meta(gt=0, le=365, description="a campaign without a request for this long is closed")
+    ] = 14.0

@@ -1,0 +1,45 @@
+"""Elicitation patterns as data: what `patterns.toml` holds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+
+class PatternCases(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Texts that a pattern must match and must leave alone; they run as tests and in `config check`."""
+
+    match: Annotated[list[str], Meta(min_length=1)]
+    leave: Annotated[list[str], Meta(min_length=1)]
+
+
+class Pattern(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One way of asking for hidden reasoning.
+
+    `strength` is `strong` where no honest use is known, `weak` where honest users write it too: weak ones
+    count only together with other evidence.
+    """
+
+    name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{2,63}$")]
+    technique: Literal[
+        "inline_tags",
+        "verbatim_trace",
+        "translate_memory",
+        "debug_session",
+        "real_system_prompt",
+        "encoded",
+        "language_coercion",
+        "articulate_reasoning",
+        "denial",
+    ]
+    strength: Literal["strong", "weak"]
+    any: Annotated[list[str], Meta(min_length=1, description="hyperscan expressions, case-insensitive, UTF-8")]
+    atlas: list[str] = ["AML.T0024.002"]
+    cases: PatternCases
+
+
+class PatternFile(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """`patterns.toml`."""
+
+    pattern: Annotated[list[Pattern], Meta(min_length=1, max_length=64)]

@@ -1,0 +1,1 @@
+"""Contracts: events, alerts, evidence and dead letters, and adapters from gateway formats."""
