@@ -61,8 +61,11 @@ class Signal(Struct, kw_only=True, frozen=True):
     evidence: dict[str, Any]
 
 
-class Verdict(Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """An analyst's word on an alert; `accounts` limits it to some of the alert's accounts."""
+class Verdict(Struct, kw_only=True, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """An analyst's word on an alert; `accounts` limits it to some of the alert's accounts.
+
+    Unknown fields are refused: a misspelt `accounts` would widen the verdict to all of them.
+    """
 
     alert_id: Id
     ts: Ts
@@ -74,4 +77,5 @@ class Verdict(Struct, kw_only=True, frozen=True, omit_defaults=True):
 
 ALERT_DECODER: Final = msgspec.json.Decoder(Alert)
 SIGNAL_DECODER: Final = msgspec.json.Decoder(Signal)
+VERDICT_DECODER: Final = msgspec.json.Decoder(Verdict)
 ENCODER: Final = msgspec.json.Encoder()

@@ -7,10 +7,10 @@ absent (or null) is *unknown*, never zero; unknown fields are allowed and kept a
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Struct
 
 from schemas.errors import InvalidEvent, Reason
 
@@ -29,7 +29,11 @@ Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class Part(Struct, kw_only=True, omit_defaults=True, frozen=True, gc=False):
-    """One part of a message's content; `type` says which of the other fields carries it."""
+    """One part of a message's content; `type` says which of the other fields carries it.
+
+    `input` (of a `tool_use`) and `content` (of a `tool_result`: text, a list of parts, or what the tool
+    gave) hold any JSON value; `id` is the tool call's in both.
+    """
 
     type: Label
     text: str | None = None
@@ -37,8 +41,8 @@ class Part(Struct, kw_only=True, omit_defaults=True, frozen=True, gc=False):
     signature: str | None = None
     id: str | None = None
     name: str | None = None
-    input: Raw | None = None
-    content: Raw | None = None
+    input: Any = None
+    content: Any = None
 
 
 class Message(Struct, kw_only=True, omit_defaults=True, frozen=True, gc=False):
@@ -88,11 +92,15 @@ class Request(Struct, tag_field="type", tag="request", kw_only=True, omit_defaul
     tools: list[Label] | None = None
     params: Params | None = None
     client: Client | None = None
-    signatures: list[Label] | None = None
+    signatures: list[str] | None = None
 
 
 class Usage(Struct, kw_only=True, omit_defaults=True, frozen=True, gc=False):
-    """Token counts of one response."""
+    """Token counts of one response.
+
+    `input` includes the tokens read from a cache, which `cached` counts again. `output` leaves out the
+    hidden reasoning that `reasoning` counts; where no breakdown is known, it holds both.
+    """
 
     input: Count | None = None
     output: Count | None = None
@@ -111,7 +119,7 @@ class Response(Struct, tag_field="type", tag="response", kw_only=True, omit_defa
     finish_reason: Label | None = None
     refused: bool | None = None
     text: str | None = None
-    signatures: list[Label] | None = None
+    signatures: list[str] | None = None
     usage: Usage | None = None
     latency_ms: Annotated[float, Meta(ge=0, le=1e9)] | None = None
 
@@ -149,7 +157,35 @@ Event = Request | Response | Account | Enforcement | Release
 EVENT_TYPES: Final = (Request, Response, Account, Enforcement, Release)
 
 _DECODER: Final = msgspec.json.Decoder(Event)
+_ANY_FIELDS: Final = msgspec.json.Decoder(dict[str, Any])
 _ENCODER: Final = msgspec.json.Encoder()
+
+T = TypeVar("T")
+
+
+def decode(decoder: msgspec.json.Decoder[T], raw: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> T:
+    """Decode and validate one JSON value from outside, whatever its type.
+
+    Raises:
+        InvalidEvent: with the reason; the text of the value never appears in it.
+    """
+    if len(raw) > max_bytes:
+        raise InvalidEvent("too_large", f"{len(raw)} bytes, the limit is {max_bytes}")
+    try:
+        # msgspec skips the strings of unknown fields unchecked, so the whole line is checked here.
+        if not raw.isascii():
+            raw.decode("utf-8")
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        raise InvalidEvent(*_classify(str(error))) from None
+    except UnicodeDecodeError as error:
+        raise InvalidEvent("not_utf8", f"byte {error.start}") from None
+    except msgspec.DecodeError as error:
+        if not raw.strip():
+            raise InvalidEvent("empty") from None
+        raise InvalidEvent("not_json", str(error)) from None
+    except RecursionError:
+        raise InvalidEvent("too_deep") from None
 
 
 def decode_event(raw: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> Event:
@@ -165,32 +201,22 @@ def decode_event(raw: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> Event:
     ...
     schemas.errors.InvalidEvent: not_json: JSON is malformed: invalid character (byte 23)
     """
-    if len(raw) > max_bytes:
-        raise InvalidEvent("too_large", f"{len(raw)} bytes, the limit is {max_bytes}")
-    try:
-        # msgspec skips the strings of unknown fields unchecked, so the whole line is checked here.
-        if not raw.isascii():
-            raw.decode("utf-8")
-        return _DECODER.decode(raw)
-    except msgspec.ValidationError as error:
-        raise InvalidEvent(*_classify(str(error))) from None
-    except UnicodeDecodeError as error:
-        raise InvalidEvent("not_utf8", f"byte {error.start}") from None
-    except msgspec.DecodeError as error:
-        if not raw.strip():
-            raise InvalidEvent("empty") from None
-        raise InvalidEvent("not_json", str(error)) from None
-    except RecursionError:
-        raise InvalidEvent("too_deep") from None
+    event: Event = decode(_DECODER, raw, max_bytes=max_bytes)
+    return event
 
 
 def _classify(message: str) -> tuple[Reason, str]:
-    """Sort a msgspec message into our reasons. Its values come from the event only for `type`."""
+    """Sort a msgspec message into our reasons.
+
+    msgspec writes types, paths and limits, with `[...]` for the keys of a dictionary. Only two messages
+    quote the event itself, and both are replaced: the value of `type`, and a value outside an enumeration.
+    """
     if message.startswith("Invalid value") and message.endswith("`$.type`"):
         return "unknown_type", "type is none of request, response, account, enforcement, release"
-    if message.startswith("Invalid value"):
-        # The message quotes the value, which is the customer's: keep only where it stood.
+    if message.startswith(("Invalid value", "Invalid enum value")):
         return "wrong_type", "value is none of those allowed" + _where(message)
+    if message.startswith("Object contains unknown field"):
+        return "wrong_type", "a field that the contract does not know" + _where(message)
     if "missing required field" in message:
         return "missing_field", message
     if message.startswith("Expected `object`, got") and " - at " not in message:
@@ -214,9 +240,13 @@ def encode_event(event: Event) -> bytes:
 def unknown_fields(raw: bytes) -> dict[str, Any]:
     """The top-level fields of an event that the contract does not know, as they came.
 
+    Raises:
+        InvalidEvent: also for an unknown number that no float holds (`1e999`); :func:`decode_event` leaves
+            unknown numbers unread.
+
     >>> unknown_fields(b'{"type":"release","ts":1,"model":"m","region":"eu"}')
     {'region': 'eu'}
     """
-    fields = msgspec.json.decode(raw)
     known = {field.encode_name for field in msgspec.structs.fields(type(decode_event(raw)))}
+    fields = decode(_ANY_FIELDS, raw)
     return {name: value for name, value in fields.items() if name not in known and name != "type"}
