@@ -1,0 +1,1 @@
+"""Local stack, topics, ClickHouse migrations and queries, and the shipped configuration."""

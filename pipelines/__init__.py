@@ -1,0 +1,1 @@
+"""Thin shells around the detectors: command line, workers, replay, config, sink."""
