@@ -1,0 +1,1 @@
+"""Tests of distillwatch; not part of the package."""
