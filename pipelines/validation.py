@@ -96,7 +96,7 @@ class _Walk:
             return f"did you mean `{close[0]}`?"
         home = self._homes.get(key)
         if home is not None and home != _dotted(path):
-            return f"`{key}` belongs " + (f"to [{home}]" if home else "above the first table")
+            return f"`{key}` belongs " + (f"to [{home}]" if home else "to the top level of the file")
         return "known keys: " + ", ".join(known)
 
     def _problem(self, path: Path, message: str, remedy: str = "", *, at: Path | None = None) -> Problem:
@@ -167,13 +167,12 @@ def _expected(kind: inspect.Type) -> str:
 
 
 def _range(kind: inspect.IntType | inspect.FloatType) -> str:
-    low = f"{kind.ge}" if kind.ge is not None else f"above {kind.gt}" if kind.gt is not None else None
-    high = f"{kind.le}" if kind.le is not None else f"below {kind.lt}" if kind.lt is not None else None
-    if low is not None and high is not None:
-        return f" from {low} to {high}" if kind.ge is not None and kind.le is not None else f" {low} and up to {high}"
-    if low is not None:
-        return f" of at least {low}" if kind.ge is not None else f" {low}"
-    return "" if high is None else f" of at most {high}" if kind.le is not None else f" {high}"
+    both = kind.ge is not None and kind.le is not None
+    if both:
+        return f" from {kind.ge} to {kind.le}"
+    bounds = {"at least": kind.ge, "above": kind.gt, "at most": kind.le, "below": kind.lt}
+    words = [f"{word} {bound}" for word, bound in bounds.items() if bound is not None]
+    return " " + " and ".join(words) if words else ""
 
 
 def _remedy(about: str, default: Any) -> str:
