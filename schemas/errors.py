@@ -32,14 +32,14 @@ REASONS: Final[dict[Reason, str]] = {
     "missing_field": "a required field is absent; see schemas/json/event.schema.json",
     "wrong_type": "a field has another JSON type than the contract says",
     "out_of_range": "a number or a length lies outside the contract's range",
-    "bad_compression": "the compressed file ends early or is damaged; decompress it by hand to find the last good event",
+    "bad_compression": "the compressed file ends early or is damaged; decompress it by hand to see how far it is good",
     "bad_file": "the file is not in the format that its name says",
     "in_future": "`ts` lies further ahead of this worker's clock than `input.max_future_s`",
     "wrong_topic": "the event's type does not belong on the topic it was read from",
 }
 
 
-class InvalidEvent(ValueError):
+class InvalidEvent(ValueError):  # noqa: N818 - the house name of this refusal
     """An event that breaks the contract: it goes to the dead letters with its reason.
 
     Attributes:

@@ -7,6 +7,7 @@ absent (or null) is *unknown*, never zero; unknown fields are allowed and kept a
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
@@ -234,7 +235,27 @@ def _where(message: str) -> str:
 
 def encode_event(event: Event) -> bytes:
     """One event as a JSON line without its line end; absent fields stay absent."""
-    return _ENCODER.encode(event)
+    return encode_json(event)
+
+
+def encode_json(value: Any) -> bytes:
+    """Any JSON value as one line, also with the integers beyond 64 bits that a tool's input may hold.
+
+    Raises:
+        InvalidEvent: for what JSON does not have: lone surrogates, other types, endless nesting. NaN and
+            infinities become null.
+    """
+    try:
+        try:
+            return _ENCODER.encode(value)
+        except OverflowError:
+            return json.dumps(msgspec.to_builtins(value), ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        raise InvalidEvent("not_json", "a text holds half of a surrogate pair") from None
+    except TypeError:
+        raise InvalidEvent("wrong_type", "a value of a type that JSON does not have") from None
+    except RecursionError:
+        raise InvalidEvent("too_deep") from None
 
 
 def unknown_fields(raw: bytes) -> dict[str, Any]:
