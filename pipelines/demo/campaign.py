@@ -50,7 +50,7 @@ def sizes(seed: int, accounts: int) -> list[int]:
     """Requests of each account: a load balancer's even shares, 3 to 6.
 
     >>> sizes(1, 3)
-    [3, 4, 4]
+    [5, 4, 4]
     """
     rng = Random(f"{seed}:{KIND}:sizes")
     return rng.choices(range(MIN_REQUESTS, MAX_REQUESTS + 1), weights=(22, 40, 28, 10), k=accounts)

@@ -65,7 +65,7 @@ class Network(NamedTuple):
         """Any address of the block.
 
         >>> Network("2001:db8:7", 64512, "NL", 1).address(Random(1))
-        '2001:db8:7:2265:4:4::1'
+        '2001:db8:7:44cb:a:a::1'
         """
         if ":" in self.prefix:
             subnet, host = rng.randrange(1 << 16), rng.randrange(1, 16)
