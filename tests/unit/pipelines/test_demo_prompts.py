@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib.util
 import json
 import subprocess
 import sys
@@ -120,7 +121,7 @@ def test_a_good_copy_is_not_downloaded_again(tmp_path: Path, pinned: Wheel, monk
         raise AssertionError("pip was called")
 
     (tmp_path / pinned.file).write_bytes(b"a wheel")
-    monkeypatch.setattr(module.subprocess, "run", refuse)
+    monkeypatch.setattr(subprocess, "run", refuse)
     assert module.download(pinned, tmp_path) == tmp_path / pinned.file
 
 
@@ -135,7 +136,7 @@ def test_a_damaged_copy_is_downloaded_anew_without_dependencies(
         return subprocess.CompletedProcess(command, 0, "", "")
 
     (tmp_path / pinned.file).write_bytes(b"half a wh")
-    monkeypatch.setattr(module.subprocess, "run", pip)
+    monkeypatch.setattr(subprocess, "run", pip)
     assert module.download(pinned, tmp_path).read_bytes() == b"a wheel"
     (command,) = calls
     assert command[0] == sys.executable
@@ -150,7 +151,7 @@ def test_another_file_than_the_pinned_one_is_refused(
         (tmp_path / pinned.file).write_bytes(b"another wheel")
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(module.subprocess, "run", pip)
+    monkeypatch.setattr(subprocess, "run", pip)
     with pytest.raises(Failure, match="has SHA-256"):
         module.download(pinned, tmp_path)
 
@@ -162,7 +163,7 @@ def test_offline_says_what_pip_said_and_what_to_do(
         stderr = "WARNING: Retrying\nERROR: No matching distribution found for some-prompts==1\n"
         return subprocess.CompletedProcess(command, 1, "", stderr)
 
-    monkeypatch.setattr(module.subprocess, "run", pip)
+    monkeypatch.setattr(subprocess, "run", pip)
     with pytest.raises(Failure, match=r"No matching distribution found.*--prompts DIR"):
         module.download(pinned, tmp_path)
 
@@ -171,7 +172,7 @@ def test_a_download_that_hangs_is_a_failure(tmp_path: Path, pinned: Wheel, monke
     def pip(command: list[str], timeout: float, **_: object) -> None:
         raise subprocess.TimeoutExpired(command, timeout)
 
-    monkeypatch.setattr(module.subprocess, "run", pip)
+    monkeypatch.setattr(subprocess, "run", pip)
     with pytest.raises(Failure, match="took over 120 s"):
         module.download(pinned, tmp_path)
 
@@ -182,7 +183,7 @@ def test_without_pip_the_bundled_one_is_used_or_the_remedy_named(
     class Spec:
         origin = str(tmp_path / "__init__.py")
 
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: Spec if name == "ensurepip" else None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: Spec if name == "ensurepip" else None)
     with pytest.raises(Failure, match="has no pip"):
         module.pip_command()
     (tmp_path / "_bundled").mkdir()

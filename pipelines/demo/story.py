@@ -1,0 +1,243 @@
+"""What the demo prints: plain sentences and tables, 100 columns, readable when piped into a file."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.demo.campaign import KIND, PUBLISHED_BY
+from pipelines.demo.outcome import Outcome
+from pipelines.demo.prompts import WHEELS, PromptSets
+from pipelines.demo.scenario import DAYS
+from schemas.alerts import Alert, SignalShare
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WIDTH: Final = 100
+MAX_VALUE_CHARS: Final = 300
+MAX_LIST: Final = 4
+MAX_ROWS: Final = 12
+HOUR_MS: Final = 3_600_000
+
+# What each benign kind shares with a campaign, as its line of the table says.
+KINDS: Final[dict[str, str]] = {
+    "ordinary": "customers of all sizes",
+    "earnest_reasoning": "ask to see the steps, in earnest",
+    "evaluation_harness": "a public benchmark, twice, in one wrapper",
+    "batch_template": "one template over a table of rows",
+    "framework_prompt": "unrelated apps, one framework's default prompt",
+    "company_rollout": "one payment, domain, network and sign-up day",
+    "school_class": "one assignment, one lesson, one address",
+}
+
+
+def console(file: Any = None) -> Console:
+    """A console of :data:`WIDTH` columns, narrower only on a narrower terminal."""
+    plain = Console(file=file)
+    width = min(WIDTH, plain.width) if plain.is_terminal else WIDTH
+    # No markup: evidence and paths may hold square brackets.
+    return Console(file=file, width=width, highlight=False, markup=False)
+
+
+def heading(out: Console, title: str) -> None:
+    """One section of the story."""
+    out.print()
+    out.print(Rule(Text(title, style="bold"), align="left"))
+
+
+def sources(out: Console, prompts: PromptSets) -> None:
+    """What is real in the demo, and what is not."""
+    for wheel in WHEELS:
+        out.print(f"  {wheel.requirement:<22} {wheel.licence:<11} {wheel.what}")
+    out.print(
+        _wrap(
+            f"The {prompts.total:,} prompts are real. Which account sends which of them and when is simulated, and so "
+            "are answers, token counts, addresses, payments and ages: no public data holds real API traffic."
+        )
+    )
+
+
+def traffic(out: Console, labels: Mapping[str, str], requests: int, events: int) -> None:
+    """What was simulated."""
+    members = sum(kind == KIND for kind in labels.values())
+    out.print(
+        _wrap(
+            f"{events:,} events, {requests:,} of them requests, of {len(labels):,} accounts over {DAYS} days. Hidden "
+            f"in them: one campaign of {members} accounts with a handful of requests each. It sends variations of the "
+            f'"expert data analyst" prompt that was {PUBLISHED_BY}, one real task behind each.'
+        )
+    )
+
+
+def finding(out: Console, outcome: Outcome) -> None:
+    """The campaign: who was named, when, why, and what could not be seen."""
+    if not outcome.alerts or outcome.first_alert is None or outcome.first_request is None:
+        out.print("  No alert names an account of the campaign.")
+        return
+    hours = (outcome.first_alert - outcome.first_request) / HOUR_MS
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column()
+    main = outcome.alerts[0]
+    facts.add_row("campaign", ", ".join(outcome.campaign_ids))
+    facts.add_row("severity", f"{main.severity}, score {main.score:.2f}, confidence {main.confidence:.2f}")
+    facts.add_row("accounts named", f"{outcome.named} of {outcome.campaign_accounts} in the simulated campaign")
+    facts.add_row(
+        "first alert",
+        f"{clock(outcome.first_alert)}: after {outcome.requests_before} of the campaign's "
+        f"{outcome.campaign_requests:,} requests, {hours:.1f} hours after its first",
+    )
+    facts.add_row(
+        "exposure",
+        f"{outcome.exposure:.1%} of its requests were served before their account was named",
+    )
+    facts.add_row("not seen (blind)", ", ".join(main.blind) or "nothing: every field was there")
+    facts.add_row("MITRE ATLAS", ", ".join(main.atlas))
+    out.print(Padding(facts, (0, 2)))
+    out.print()
+    out.print(Padding(_signals(main), (0, 2)))
+    for text in skeletons(main):
+        out.print()
+        out.print("  The template that the accounts share (‹…› is what varies):", style="bold")
+        out.print(Padding(Text(textwrap.shorten(text, 600, placeholder=" …")), (0, 4)))
+
+
+def benign(out: Console, outcome: Outcome) -> None:
+    """Accounts that must not be named, by kind."""
+    table = Table(box=None, padding=(0, 2), header_style="bold")
+    table.add_column("benign accounts")
+    table.add_column("like a campaign in")
+    table.add_column("accounts", justify="right")
+    table.add_column("named", justify="right")
+    for kind, count in outcome.benign_accounts.items():
+        named = len(outcome.benign_named.get(kind, ()))
+        table.add_row(kind, KINDS.get(kind, ""), f"{count:,}", Text(str(named), style="bold red" if named else ""))
+    strangers = sorted(set(outcome.benign_named) - set(outcome.benign_accounts))
+    for kind in strangers:
+        table.add_row(kind, "accounts that nobody simulated", "0", str(len(outcome.benign_named[kind])))
+    out.print(Padding(table, (0, 0)))
+
+
+def query(out: Console, name: str, sql: str, frame: pd.DataFrame) -> None:
+    """An analyst's query and the rows it gave."""
+    out.print(f"  {name}", style="bold")
+    body = "\n".join(line for line in sql.strip().splitlines() if not line.lstrip().startswith("--"))
+    out.print(Padding(Syntax(body, "sql", theme="ansi_light", background_color="default", word_wrap=True), (0, 4)))
+    out.print()
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    for column in frame.columns:
+        numbers = frame[column].dtype.kind in "iuf"
+        table.add_column(str(column), justify="right" if numbers else "left", overflow="fold")
+    for row in frame.head(MAX_ROWS).itertuples(index=False):
+        table.add_row(*(value(cell) for cell in row))
+    out.print(Padding(table, (0, 3)))
+    if len(frame) > MAX_ROWS:
+        out.print(f"    … {len(frame) - MAX_ROWS} more rows")
+    if frame.empty:
+        out.print("    no rows")
+
+
+def onward(out: Console, files: Mapping[str, Path], alert_id: str | None) -> None:
+    """Where everything is, and what to try."""
+    for what, path in files.items():
+        out.print(f"  {what:<10} {path}", soft_wrap=True)
+    out.print()
+    alerts = files["alerts"]
+    steps = [("every alert, newest version", f"distillwatch alerts --file {alerts}")]
+    if alert_id is not None:
+        steps.insert(0, ("why this campaign, and what to do", f"distillwatch explain {alert_id} --file {alerts}"))
+    steps += [
+        ("your own events", "distillwatch replay EVENTS.jsonl --alerts alerts.jsonl"),
+        ("a live stream", "distillwatch up"),
+    ]
+    for what, command in steps:
+        out.print(f"  {what + ':':<36}{command}", soft_wrap=True)
+    out.print()
+    out.print("  What on-call does with an alert: docs/runbook.md. Thresholds and their meaning: docs/.")
+
+
+def verdict(out: Console, outcome: Outcome) -> None:
+    """The last line: did the demo show what it promises?"""
+    if outcome.problems:
+        out.print("The demo failed:", style="bold red")
+        for problem in outcome.problems:
+            out.print(f"  - {problem}", soft_wrap=True)
+        return
+    out.print(
+        f"Found: {outcome.named} of {outcome.campaign_accounts} campaign accounts named, "
+        f"no benign account among {sum(outcome.benign_accounts.values()):,}.",
+        style="bold green",
+    )
+
+
+def clock(ts: int) -> str:
+    """Epoch ms as a UTC time.
+
+    >>> clock(1_791_158_400_000)
+    '2026-10-05 00:00:00 UTC'
+    """
+    return datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def value(item: Any) -> str:
+    """One value of evidence or of a query, short enough to read.
+
+    >>> value([1, 2, 3, 4, 5, 6]), value(0.123456), value({"a": 1.0}), value(12345)
+    ('1, 2, 3, 4, … 2 more', '0.123', 'a 1', '12,345')
+    """
+    if isinstance(item, bool) or item is None:
+        return str(item).lower() if item is not None else "-"
+    if isinstance(item, float):
+        return f"{item:.3g}" if abs(item) < 1000 else f"{item:,.0f}"
+    if isinstance(item, int):
+        return f"{item:,}"
+    if isinstance(item, Mapping):
+        return ", ".join(f"{key} {value(inner)}" for key, inner in item.items()) or "-"
+    if isinstance(item, Sequence) and not isinstance(item, str):
+        more = f", … {len(item) - MAX_LIST} more" if len(item) > MAX_LIST else ""
+        return ", ".join(value(inner) for inner in item[:MAX_LIST]) + more or "-"
+    return textwrap.shorten(str(item), MAX_VALUE_CHARS, placeholder=" …")
+
+
+def skeletons(alert: Alert) -> list[str]:
+    """The template texts in an alert's evidence, without repeats."""
+    found: dict[str, None] = {}
+    for signal in alert.signals:
+        for key, item in signal.evidence.items():
+            if "skeleton" in key:
+                found.update(dict.fromkeys([item] if isinstance(item, str) else map(str, item)))
+    return list(found)
+
+
+def _signals(alert: Alert) -> Table:
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    table.add_column("signal", no_wrap=True)
+    table.add_column("share", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("evidence")
+    for signal in sorted(alert.signals, key=lambda signal: -signal.contribution):
+        bar = "█" * round(signal.contribution * 12)
+        table.add_row(signal.name, f"{signal.contribution:.0%}", Text(f"{bar:<12}"), _evidence(signal))
+    return table
+
+
+def _evidence(signal: SignalShare) -> str:
+    parts = [
+        f"{key.replace('_', ' ')}: {value(item)}" for key, item in signal.evidence.items() if "skeleton" not in key
+    ]
+    return "\n".join(parts)
+
+
+def _wrap(text: str) -> Padding:
+    return Padding(Text(text), (1, 2, 0, 2))
