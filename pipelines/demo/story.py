@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,10 +14,12 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.alert_views import clean, when
 from pipelines.demo.campaign import KIND, PUBLISHED_BY
 from pipelines.demo.outcome import Outcome
 from pipelines.demo.prompts import WHEELS, PromptSets
 from pipelines.demo.scenario import DAYS
+from pipelines.explanations import BLIND, SIGNALS
 from schemas.alerts import Alert, SignalShare
 
 if TYPE_CHECKING:
@@ -95,14 +96,15 @@ def finding(out: Console, outcome: Outcome) -> None:
     facts.add_row("accounts named", f"{outcome.named} of {outcome.campaign_accounts} in the simulated campaign")
     facts.add_row(
         "first alert",
-        f"{clock(outcome.first_alert)}: after {outcome.requests_before} of the campaign's "
+        f"{when(outcome.first_alert)}: after {outcome.requests_before} of the campaign's "
         f"{outcome.campaign_requests:,} requests, {hours:.1f} hours after its first",
     )
     facts.add_row(
         "exposure",
         f"{outcome.exposure:.1%} of its requests were served before their account was named",
     )
-    facts.add_row("not seen (blind)", ", ".join(main.blind) or "nothing: every field was there")
+    blind = [BLIND.get(name, name) for name in main.blind]
+    facts.add_row("not seen (blind)", "\n".join(blind) or "nothing: every field that the detectors use was there")
     facts.add_row("MITRE ATLAS", ", ".join(main.atlas))
     out.print(Padding(facts, (0, 2)))
     out.print()
@@ -110,7 +112,7 @@ def finding(out: Console, outcome: Outcome) -> None:
     for text in skeletons(main):
         out.print()
         out.print("  The template that the accounts share (‹…› is what varies):", style="bold")
-        out.print(Padding(Text(textwrap.shorten(text, 600, placeholder=" …")), (0, 4)))
+        out.print(Padding(Text(textwrap.shorten(clean(text), 600, placeholder=" …")), (0, 4)))
 
 
 def benign(out: Console, outcome: Outcome) -> None:
@@ -181,15 +183,6 @@ def verdict(out: Console, outcome: Outcome) -> None:
     )
 
 
-def clock(ts: int) -> str:
-    """Epoch ms as a UTC time.
-
-    >>> clock(1_791_158_400_000)
-    '2026-10-05 00:00:00 UTC'
-    """
-    return datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
 def value(item: Any) -> str:
     """One value of evidence or of a query, short enough to read.
 
@@ -203,11 +196,11 @@ def value(item: Any) -> str:
     if isinstance(item, int):
         return f"{item:,}"
     if isinstance(item, Mapping):
-        return ", ".join(f"{key} {value(inner)}" for key, inner in item.items()) or "-"
+        return ", ".join(f"{clean(str(key))} {value(inner)}" for key, inner in item.items()) or "-"
     if isinstance(item, Sequence) and not isinstance(item, str):
         more = f", … {len(item) - MAX_LIST} more" if len(item) > MAX_LIST else ""
         return ", ".join(value(inner) for inner in item[:MAX_LIST]) + more or "-"
-    return textwrap.shorten(str(item), MAX_VALUE_CHARS, placeholder=" …")
+    return textwrap.shorten(clean(str(item)), MAX_VALUE_CHARS, placeholder=" …")
 
 
 def skeletons(alert: Alert) -> list[str]:
@@ -234,9 +227,12 @@ def _signals(alert: Alert) -> Table:
 
 def _evidence(signal: SignalShare) -> str:
     parts = [
-        f"{key.replace('_', ' ')}: {value(item)}" for key, item in signal.evidence.items() if "skeleton" not in key
+        f"{clean(key).replace('_', ' ')}: {value(item)}"
+        for key, item in signal.evidence.items()
+        if "skeleton" not in key
     ]
-    return "\n".join(parts)
+    text = SIGNALS.get(signal.name)
+    return "\n".join([text.meaning, *parts] if text is not None else parts)
 
 
 def _wrap(text: str) -> Padding:

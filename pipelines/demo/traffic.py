@@ -174,14 +174,16 @@ def _answer(rng: Random, request: Request, style: Style) -> Response:
     words = _last_words(request)
     limit = request.params.max_tokens if request.params is not None else None
     output = max(4, int(rng.lognormvariate(math.log(25 if refused else style.output), 0.7)))
-    cut = limit is not None and output > limit
-    output = limit if cut and limit is not None else output
+    cut = False
+    if limit is not None and output > limit:
+        cut, output = True, limit
     reasons = request.model in REASONING_MODELS and rng.random() < 0.8
     reasoning = int(rng.lognormvariate(math.log(style.reasoning), 0.8)) if reasons else 0
+    latency = _latency(rng, output + reasoning)
     sent = len(request.system or "") + sum(_length(message) for message in request.messages or ())
     return Response(
         request_id=request.id,
-        ts=request.ts + _latency(rng, output + reasoning),
+        ts=request.ts + latency,
         account=request.account,
         model=request.model,
         status=200,
@@ -195,17 +197,19 @@ def _answer(rng: Random, request: Request, style: Style) -> Response:
             reasoning=reasoning,
             cached=0,
         ),
-        latency_ms=None,
+        latency_ms=float(latency),
     )
 
 
 def _failure(rng: Random, request: Request) -> Response:
+    latency = rng.randrange(30, 2_000)
     return Response(
         request_id=request.id,
-        ts=request.ts + rng.randrange(30, 2_000),
+        ts=request.ts + latency,
         account=request.account,
         model=request.model,
         status=rng.choice((429, 429, 429, 500, 529)),
+        latency_ms=float(latency),
     )
 
 

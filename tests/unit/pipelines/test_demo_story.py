@@ -42,10 +42,14 @@ def campaign_alert(*accounts: str) -> Alert:
             SignalShare(
                 name="template_family",
                 contribution=0.75,
-                evidence={"skeleton": "you are an expert ‹…› [brackets] stay", "accounts": 2, "weeks": [1, 2, 3, 4, 5]},
+                evidence={
+                    "skeleton": "you are\x1b an expert ‹…› [brackets] stay",
+                    "accounts": 2,
+                    "weeks": [1, 2, 3, 4, 5],
+                },
             ),
         ],
-        blind=["signup_ip"],
+        blind=["payment"],
         atlas=["AML.T0024.002"],
         runbook="docs/runbook.md#campaign",
         config_version="0",
@@ -70,12 +74,13 @@ def test_the_finding_names_figures_reasons_and_blind_spots(found: Outcome) -> No
     for expected in (
         "camp-7",
         "2 of 2 in the simulated campaign",
-        "1970-01-01 01:00:00 UTC: after 2 of the campaign's 3 requests, 1.0 hours after its first",
+        "1970-01-01 01:00:00Z: after 2 of the campaign's 3 requests, 1.0 hours after its first",
         "66.7% of its requests were served before their account was named",
-        "signup_ip",
+        "shared cards were not seen",
+        "many accounts send one prompt skeleton",
         "AML.T0024.002",
         "weeks: 1, 2, 3, 4, … 1 more",
-        "you are an expert ‹…› [brackets] stay",
+        r"you are\x1b an expert ‹…› [brackets] stay",
     ):
         assert expected in text
     # The strongest reason comes first.
