@@ -33,10 +33,7 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: $(STAMP) ## a simulated day of traffic with a campaign in it, found and explained; no broker needed
 	$(VENV)/bin/distillwatch demo --out build/demo
 
-test: $(STAMP) ## every test, with a real Kafka broker (needs Java 17 and Maven once; fetched to build/kafka/libs)
-	@$(PY) -c 'from infra.kafka.jars import find_java, resolve_jars; find_java(); resolve_jars()' || \
-		{ echo "make test: no Kafka broker can run here (see above). Put that right, or run the tests that need none:" >&2; \
-		  echo "    make test-unit" >&2; exit 1; }
+test: $(STAMP) ## every test, with a real Kafka broker (Java 17 and Maven; without them the summary says what did not run)
 	$(PY) -m pytest $(PYTEST_ARGS)
 
 test-unit: $(STAMP) ## the tests that need neither Java nor Maven
