@@ -1,0 +1,78 @@
+"""The control topic: bans and releases that concern every worker.
+
+Every worker reads the topic whole at its start, before any event, and follows it from then on. It keeps
+what it read, because a lane that is assigned later needs it too; no position is stored, so a restart is
+the same as a start. Only the worker that owns partition 0 writes the topic's dead letters, so N workers
+do not write N of each, and only those not yet covered by its stored position.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+from pipelines.detect.intake import Intake
+from pipelines.detect.ports import ControlSource
+from pipelines.kafka_io import partition_of
+from schemas.deadletters import DeadLetter
+from schemas.events import Enforcement, Release
+
+ControlEvent = Enforcement | Release
+
+# A month of bans of a large provider; the topic's own retention is a month as well.
+MAX_HISTORY: Final = 200_000
+
+
+# Letters kept by workers that do not own partition 0, in case they come to own it.
+MAX_LETTERS: Final = 1_000
+
+
+class Control:
+    """Control events so far, and the way of new ones to their lanes."""
+
+    def __init__(self, source: ControlSource, intake: Intake, partitions: int, max_history: int = MAX_HISTORY) -> None:
+        self._source = source
+        self._intake = intake
+        self._partitions = partitions
+        self._history: deque[ControlEvent] = deque(maxlen=max_history)
+        self._letters: deque[DeadLetter] = deque(maxlen=MAX_LETTERS)
+        self._next = 0
+
+    def poll(self) -> list[ControlEvent]:
+        """New control events."""
+        events: list[ControlEvent] = []
+        now_ms = self._intake.now_ms()
+        for envelope in self._source.poll():
+            admitted = self._intake.admit(envelope, now_ms)
+            if isinstance(admitted, DeadLetter):
+                self._letters.append(admitted)
+            elif isinstance(admitted, Enforcement | Release):
+                events.append(admitted)
+            self._next = envelope.next_offset
+        self._history.extend(events)
+        return events
+
+    def letters(self) -> list[DeadLetter]:
+        """Letters that nobody has written yet; for the worker that owns partition 0."""
+        if not self._letters:
+            return []
+        reported = self._source.reported()
+        return [letter for letter in self._letters if letter.offset >= reported]
+
+    def letters_written(self) -> None:
+        """The letters are on the broker; remember that beyond a restart."""
+        self._letters.clear()
+        self._source.report(self._next)
+
+    def history(self, partition: int) -> list[ControlEvent]:
+        """What a new lane of `partition` needs to know, oldest first."""
+        return self.of(partition, self._history)
+
+    def of(self, partition: int, events: Iterable[ControlEvent]) -> list[ControlEvent]:
+        """The events that concern a lane: every release, and enforcement against its own accounts."""
+        return [
+            event
+            for event in events
+            if isinstance(event, Release) or partition_of(event.account.encode(), self._partitions) == partition
+        ]

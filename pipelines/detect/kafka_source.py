@@ -1,0 +1,227 @@
+"""The detect loop's view of kafka-python's consumers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from pipelines.detect.ports import Change, Envelope, TopicPartition
+from pipelines.errors import Failure
+
+# Long enough for a coordinator that moves; a rebalance in this time is found by the next poll.
+_COMMIT_TIMEOUT_MS: Final = 10_000
+
+
+class Rebalances:
+    """Collects the consumer's reports, which come on its IO thread, for the loop's thread.
+
+    Nothing is done in the callbacks themselves: the loop has committed all it may before every poll, and
+    the client forbids blocking calls there.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._changes: list[Change] = []
+
+    def add(self, change: Change) -> None:
+        """Called on the IO thread."""
+        with self._lock:
+            self._changes.append(change)
+
+    def drain(self) -> list[Change]:
+        """Called by the loop; oldest first."""
+        with self._lock:
+            changes, self._changes = self._changes, []
+        return changes
+
+
+def _listener(rebalances: Rebalances) -> Any:
+    from kafka import ConsumerRebalanceListener
+
+    def partitions(reported: Iterable[Any]) -> frozenset[TopicPartition]:
+        return frozenset((one.topic, one.partition) for one in reported)
+
+    class Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+        def on_partitions_revoked(self, revoked: Any) -> None:
+            rebalances.add(Change("revoked", partitions(revoked)))
+
+        def on_partitions_assigned(self, assigned: Any) -> None:
+            rebalances.add(Change("assigned", partitions(assigned)))
+
+        def on_partitions_lost(self, lost: Any) -> None:
+            rebalances.add(Change("lost", partitions(lost)))
+
+    return Listener()
+
+
+class KafkaSource:
+    """A :class:`pipelines.detect.ports.Source` over a kafka-python consumer with a group."""
+
+    def __init__(self, consumer: Any, topics: Sequence[str]) -> None:
+        self._consumer = consumer
+        self._rebalances = Rebalances()
+        self._ends: dict[TopicPartition, int] = {}
+        self._positions: dict[TopicPartition, int] = {}
+        consumer.subscribe(topics=list(topics), listener=_listener(self._rebalances))
+
+    def poll(self, timeout_ms: int, max_records: int) -> list[Envelope]:
+        """Records, the partitions in order."""
+        batch = self._consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
+        return [envelope(record) for partition in sorted(batch) for record in batch[partition]]
+
+    def changes(self) -> list[Change]:
+        """Rebalances since the last call."""
+        return self._rebalances.drain()
+
+    def position(self, partition: TopicPartition) -> int:
+        """Next offset to read; the last known one where the partition was just taken away.
+
+        Raises:
+            Failure: the broker does not say where to start.
+        """
+        from kafka.errors import IllegalStateError
+
+        try:
+            position = self._consumer.position(_key(partition), timeout_ms=30_000)
+        except IllegalStateError:
+            return self._positions.get(partition, 0)
+        if position is None:
+            raise Failure(f"the broker did not say where {partition[0]} partition {partition[1]} begins; is it up?")
+        self._positions[partition] = int(position)
+        return int(position)
+
+    def end(self, partition: TopicPartition) -> int:
+        """The newer of what fetches and what :meth:`refresh_ends` reported."""
+        from kafka.errors import IllegalStateError
+
+        try:
+            fetched = self._consumer.highwater(_key(partition))
+        except IllegalStateError:
+            fetched = None
+        known = self._ends.get(partition, 0)
+        return known if fetched is None else max(known, int(fetched))
+
+    def refresh_ends(self, partitions: Iterable[TopicPartition]) -> None:
+        """One request for all."""
+        for partition, end in self._consumer.end_offsets([_key(one) for one in partitions]).items():
+            self._ends[partition.topic, partition.partition] = int(end)
+
+    def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
+        """From the group coordinator."""
+        return {partition: self._consumer.committed(_key(partition)) for partition in partitions}
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Read on from `offset`; nothing where the partition was just taken away."""
+        if _key(partition) in self._consumer.assignment():
+            self._consumer.seek(_key(partition), offset)
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        """Leave out of polls."""
+        self._consumer.pause(*self._assigned(partitions))
+
+    def resume(self, partitions: Iterable[TopicPartition]) -> None:
+        """Take into polls again."""
+        self._consumer.resume(*self._assigned(partitions))
+
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
+        """Commit; False where the group is in a rebalance or has put this worker out.
+
+        Raises:
+            kafka.errors.KafkaError: any other failure.
+        """
+        from kafka import OffsetAndMetadata
+        from kafka.errors import (
+            CommitFailedError,
+            IllegalGenerationError,
+            RebalanceInProgressError,
+            UnknownMemberIdError,
+        )
+
+        wanted = {_key(partition): OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()}
+        try:
+            self._consumer.commit(wanted, timeout_ms=_COMMIT_TIMEOUT_MS)
+        except (CommitFailedError, IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError):
+            return False
+        return True
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close(timeout_ms=5_000)
+
+    def _assigned(self, partitions: Iterable[TopicPartition]) -> list[Any]:
+        assigned = self._consumer.assignment()
+        return [key for key in map(_key, partitions) if key in assigned]
+
+
+class KafkaControlSource:
+    """A :class:`pipelines.detect.ports.ControlSource`: the control topic by manual assignment.
+
+    The consumer belongs to a group of its own only to store how far rejected records were written as dead
+    letters; no two workers share partitions in it.
+    """
+
+    def __init__(self, consumer: Any, topic: str) -> None:
+        self._consumer = consumer
+        self._topic = topic
+        self._caught_up = False
+
+    def poll(self) -> list[Envelope]:
+        """Everything at the first call, then what is new.
+
+        Raises:
+            Failure: the topic is missing, or the broker falls silent during the first call.
+        """
+        if self._caught_up:
+            batch = self._consumer.poll(timeout_ms=0)
+            return [envelope(record) for records in batch.values() for record in records]
+        self._caught_up = True
+        return self._read_all()
+
+    def _read_all(self) -> list[Envelope]:
+        from kafka import TopicPartition as Key
+
+        numbers = self._consumer.partitions_for_topic(self._topic)
+        if not numbers:
+            raise Failure(f"no topic {self._topic} on the broker; create the topics first (infra/topics.toml)")
+        keys = [Key(self._topic, number) for number in sorted(numbers)]
+        self._consumer.assign(keys)
+        self._consumer.seek_to_beginning(*keys)
+        ends = self._consumer.end_offsets(keys)
+        envelopes: list[Envelope] = []
+        while any(self._consumer.position(key) < ends[key] for key in keys):
+            batch = self._consumer.poll(timeout_ms=30_000)
+            if not batch:
+                raise Failure(f"topic {self._topic}: no record for 30 s before its end; is the broker up?")
+            envelopes.extend(envelope(record) for key in keys for record in batch.get(key, ()))
+        return envelopes
+
+    def reported(self) -> int:
+        """Stored position, 0 where none is stored."""
+        offset = self._consumer.committed(_key((self._topic, 0)))
+        return 0 if offset is None else int(offset)
+
+    def report(self, offset: int) -> None:
+        """Store it."""
+        from kafka import OffsetAndMetadata
+
+        self._consumer.commit(
+            {_key((self._topic, 0)): OffsetAndMetadata(offset, "", -1)}, timeout_ms=_COMMIT_TIMEOUT_MS
+        )
+
+    def close(self) -> None:
+        """Close the consumer."""
+        self._consumer.close(timeout_ms=5_000)
+
+
+def envelope(record: Any) -> Envelope:
+    """The envelope of a kafka-python record."""
+    return Envelope(
+        topic=record.topic, partition=record.partition, offset=record.offset, key=record.key, value=record.value
+    )
+
+
+def _key(partition: TopicPartition) -> Any:
+    from kafka import TopicPartition as Key
+
+    return Key(*partition)

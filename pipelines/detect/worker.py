@@ -1,0 +1,126 @@
+"""Wiring of a detect worker: clients, lanes, signals, the status line."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from pipelines.config import Config
+from pipelines.detect.control import Control
+from pipelines.detect.intake import Intake
+from pipelines.detect.kafka_source import KafkaControlSource, KafkaSource
+from pipelines.detect.loop import DetectLoop, status
+from pipelines.detect.outputs import KafkaOutputs
+from pipelines.kafka_io import (
+    EVENT_ROLES,
+    ConfirmedProducer,
+    check_partitions,
+    make_admin,
+    make_consumer,
+    make_producer,
+    partition_counts,
+    topic_by_role,
+)
+from pipelines.logs import get_logger
+
+_STATUS_EVERY_S: Final = 10.0
+
+
+def run_detect(config: Config, hash_key: bytes, *, once: bool) -> None:
+    """Run a worker until SIGTERM or SIGINT, or with `once` until everything is read and decided.
+
+    Raises:
+        UsageError: the settings lack something (see :mod:`pipelines.kafka_io`).
+        Failure: the broker or its topics are not as they must be, or the broker took an output no longer.
+    """
+    from detectors.engine import DetectConfig, FrameBuilder, Lane
+
+    kafka = config.pipeline.kafka
+    stream = config.pipeline.stream
+    topics = topic_by_role(kafka.topics)
+    _check_topics(config, topics)
+    detect = DetectConfig(
+        params=config.detectors, patterns=config.patterns, hash_key=hash_key, config_version=config.version
+    )
+    group = f"{kafka.group}-detect"
+    account_topics = [topics[role] for role in EVENT_ROLES]
+    with contextlib.ExitStack() as stack:
+        producer = stack.enter_context(contextlib.closing(ConfirmedProducer(make_producer(kafka))))
+        source = KafkaSource(make_consumer(kafka, group=group, poll_records=stream.poll_records), account_topics)
+        stack.callback(source.close)
+        control_source = KafkaControlSource(
+            make_consumer(kafka, group=f"{group}-control", poll_records=stream.poll_records), topics["control"]
+        )
+        stack.callback(control_source.close)
+        intake = Intake(
+            {topics[role]: role for role in (*EVENT_ROLES, "control")},
+            max_bytes=config.pipeline.input.max_event_bytes,
+            max_future_s=config.pipeline.input.max_future_s,
+            wall=time.time,
+        )
+        loop = DetectLoop(
+            source=source,
+            control=Control(control_source, intake, stream.partitions),
+            intake=intake,
+            topics=account_topics,
+            builder=FrameBuilder(detect),
+            new_lane=lambda partition: Lane(partition, detect),
+            outputs=KafkaOutputs(producer, topics),
+            settings=stream,
+            steady=time.monotonic,
+        )
+        drive(loop, once=once, log=get_logger("detect"))
+
+
+def drive(loop: DetectLoop, *, once: bool, log: Any, steady: Callable[[], float] = time.monotonic) -> None:
+    """Step the loop until a signal asks to stop, or with `once` until it is done; log a status line every 10 s."""
+    with stop_on_signals() as stopped:
+        log.info("started", once=once)
+        since, at, owned = msgspec.structs.replace(loop.counters), steady(), loop.partitions
+        while not stopped():
+            loop.step()
+            now = steady()
+            if loop.partitions != owned:
+                owned = loop.partitions
+                log.info("partitions assigned", partitions=",".join(map(str, owned)) or "none")
+            if now - at >= _STATUS_EVERY_S:
+                log.info("status", **status(loop, since=since, seconds=now - at))
+                since, at = msgspec.structs.replace(loop.counters), now
+            if once and loop.done:
+                break
+        log.info("stopped", **status(loop, since=since, seconds=steady() - at))
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """SIGTERM and SIGINT ask for a stop after the running step; the handlers found are put back at the end."""
+    asked = False
+
+    def ask(*_: object) -> None:
+        nonlocal asked
+        asked = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _check_topics(config: Config, topics: dict[str, str]) -> None:
+    wanted = {topics[role]: config.pipeline.stream.partitions for role in EVENT_ROLES}
+    wanted |= {topics["control"]: 1, topics["evidence"]: 1, topics["dead_letters"]: 1}
+    others = [topics[role] for role in ("alerts", "signals", "activity")]
+    admin = make_admin(config.pipeline.kafka)
+    try:
+        counts = partition_counts(admin, [*wanted, *others])
+    finally:
+        admin.close()
+    # The outputs may have any number of partitions, but they must exist.
+    check_partitions(counts, wanted | {topic: counts.get(topic, 1) for topic in others})

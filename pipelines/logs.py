@@ -1,0 +1,40 @@
+"""Structured logs of the workers: one `key=value` line an event, on stderr.
+
+Counts, topics, offsets and reasons only: no text of an event and no secret is ever logged.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+
+def configure_logs(level: str = "info") -> None:
+    """Send structlog and the libraries' own warnings to stderr; called by commands, never at import."""
+    import structlog
+
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.WARNING,
+        format="timestamp=%(asctime)s level=%(levelname)s %(name)s: %(message)s",
+    )
+
+
+def get_logger(name: str) -> Any:
+    """A structlog logger bound to the worker's name."""
+    import structlog
+
+    return structlog.get_logger().bind(worker=name)

@@ -1,0 +1,273 @@
+"""The detect worker's parts one by one: offsets, merging, intake, envelopes, outputs."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.detect.control import Control
+from pipelines.detect.intake import Intake
+from pipelines.detect.kafka_source import Rebalances
+from pipelines.detect.merge import PartitionMerge, TopicReader
+from pipelines.detect.offsets import PendingOffsets
+from pipelines.detect.outputs import KafkaOutputs
+from pipelines.detect.ports import Change, Envelope
+from pipelines.detect.worker import stop_on_signals
+from schemas.activity import ACTIVITY_DECODER, Activity
+from schemas.alerts import ALERT_DECODER, SIGNAL_DECODER, Alert, Signal
+from schemas.deadletters import DeadLetter
+from schemas.events import Release, encode_event
+from schemas.evidence import EVIDENCE_DECODER, Watermark
+from tests.unit.pipelines.detect_fakes import ROLES, FakeControlSource, Tick, rows
+
+
+def test_offset_zero_is_an_offset() -> None:
+    pending = PendingOffsets(0)
+    pending.read(rows([0]), rows([500]), 1)
+    assert pending.committable == 0
+    pending.close(1_000)
+    assert pending.committable == 1
+
+
+def test_rejected_records_hold_nothing_back() -> None:
+    pending = PendingOffsets(7)
+    pending.read(rows([]), rows([]), 9)
+    assert (pending.committable, pending.unfinished) == (9, 0)
+
+
+def test_an_event_on_the_end_of_a_tick_belongs_to_the_next() -> None:
+    pending = PendingOffsets(0)
+    pending.read(rows([0, 1]), rows([999, 1_000]), 2)
+    pending.close(1_000)
+    assert pending.committable == 1
+
+
+@given(
+    times=st.lists(st.integers(0, 20), min_size=1, max_size=40),
+    cuts=st.lists(st.integers(1, 8), max_size=20),
+    ticks=st.lists(st.integers(0, 22), max_size=6),
+)
+def test_committable_is_the_lowest_offset_whose_tick_is_open(
+    times: list[int], cuts: list[int], ticks: list[int]
+) -> None:
+    pending = PendingOffsets(100)
+    at = 0
+    for cut in [*cuts, len(times)]:
+        stop = min(at + cut, len(times))
+        pending.read(rows(range(100 + at, 100 + stop)), rows(times[at:stop]), 100 + stop)
+        at = stop
+    closed = 0
+    for tick in sorted(ticks):
+        pending.close(tick)
+        closed = max(closed, tick)
+        unfinished = [100 + index for index, ts in enumerate(times) if ts >= closed]
+        assert pending.committable == min(unfinished, default=100 + len(times))
+        assert pending.unfinished == len(unfinished)
+
+
+def merge(**readers: TopicReader) -> PartitionMerge:
+    return PartitionMerge(dict(readers), idle_close_s=2.0, max_skew_ms=1_000, max_pending=10)
+
+
+def test_a_topic_with_a_backlog_and_no_time_yet_holds_everything() -> None:
+    both = merge(a=TopicReader(position=0, end=5), b=TopicReader(position=0, end=5))
+    both.saw("a", 100, now=0.0)
+    assert both.watermark(0.0) is None
+    both.saw("b", 50, now=0.0)
+    assert both.watermark(0.0) == 50
+
+
+def test_an_empty_topic_holds_nobody() -> None:
+    both = merge(a=TopicReader(position=0, end=5), b=TopicReader(position=0, end=0))
+    both.saw("a", 100, now=0.0)
+    assert both.watermark(0.0) == 100
+
+
+def test_a_topic_of_rejected_records_holds_nobody_once_it_is_read() -> None:
+    both = merge(a=TopicReader(position=0, end=5), b=TopicReader(position=0, end=3))
+    both.saw("a", 100, now=0.0)
+    both.saw("b", None, now=0.0)
+    both.progress("b", position=3, end=3)
+    assert both.watermark(0.0) == 100
+    assert not both.silent(1.9)
+    both.progress("a", position=5, end=5)
+    assert both.silent(2.0)
+
+
+def test_the_slowest_topic_is_never_paused() -> None:
+    both = merge(a=TopicReader(position=0, end=5), b=TopicReader(position=0, end=5))
+    both.saw("a", 5_000, now=0.0)
+    both.saw("b", 50, now=0.0)
+    assert both.ahead(pending=0, now=0.0) == {"a"}
+    both.saw("b", 4_500, now=0.0)
+    assert both.ahead(pending=0, now=0.0) == set()
+    assert both.ahead(pending=11, now=0.0) == {"a"}
+
+
+def test_too_much_pending_pauses_what_is_known_while_the_other_has_no_time_yet() -> None:
+    both = merge(a=TopicReader(position=0, end=500), b=TopicReader(position=0, end=5))
+    both.saw("a", 5_000, now=0.0)
+    assert both.ahead(pending=10, now=0.0) == set()
+    assert both.ahead(pending=11, now=0.0) == {"a"}
+
+
+def test_an_older_event_does_not_turn_the_newest_time_back() -> None:
+    one = merge(a=TopicReader(position=0, end=5))
+    one.saw("a", 100, now=0.0)
+    one.saw("a", 40, now=0.0)
+    assert one.watermark(0.0) == 100
+
+
+def test_the_end_never_lies_before_the_position() -> None:
+    one = merge(a=TopicReader(position=0, end=0))
+    one.progress("a", position=9, end=5)
+    assert one.behind == 0
+
+
+def envelope(value: bytes | None, topic: str = "control", offset: int = 0) -> Envelope:
+    return Envelope(topic=topic, partition=0, offset=offset, key=b"k", value=value)
+
+
+def test_an_envelope_knows_its_next_offset_and_is_frozen() -> None:
+    one = envelope(b"x", offset=0)
+    assert one.next_offset == 1
+    with pytest.raises(AttributeError):
+        one.offset = 5  # type: ignore[misc]
+
+
+def test_an_event_at_the_limit_of_the_future_passes() -> None:
+    intake = Intake(ROLES, max_bytes=1_000, max_future_s=60, wall=lambda: 100.0)
+    now = intake.now_ms()
+    assert intake.admit(envelope(encode_event(Release(ts=160_000, model="m"))), now) == Release(ts=160_000, model="m")
+    letter = intake.admit(envelope(encode_event(Release(ts=160_001, model="m"))), now)
+    assert isinstance(letter, DeadLetter)
+    assert (letter.reason, letter.ts) == ("in_future", 100_000)
+
+
+def test_no_text_of_an_event_reaches_the_detail_of_its_letter() -> None:
+    intake = Intake(ROLES, max_bytes=1_000, max_future_s=60, wall=lambda: 100.0)
+    secret = b'{"type":"enforcement","ts":1,"account":"a","action":"whatever the customer wrote"}'
+    letter = intake.admit(envelope(secret), 0)
+    assert isinstance(letter, DeadLetter)
+    assert "customer" not in letter.detail
+    assert letter.raw == secret
+
+
+def test_control_history_is_bounded() -> None:
+    source = FakeControlSource([encode_event(Release(ts=ts, model="m")) for ts in range(50)])
+    intake = Intake(ROLES, max_bytes=1_000, max_future_s=60, wall=lambda: 100.0)
+    control = Control(source, intake, partitions=4, max_history=10)
+    assert len(control.poll()) == 50
+    assert [event.ts for event in control.history(0)] == list(range(40, 50))
+
+
+def test_rebalances_come_out_once_and_in_order() -> None:
+    rebalances = Rebalances()
+    first, second = Change("revoked", frozenset()), Change("assigned", frozenset({("a", 0)}))
+    rebalances.add(first)
+    rebalances.add(second)
+    assert rebalances.drain() == [first, second]
+    assert rebalances.drain() == []
+
+
+class Sent:
+    """Records what was sent."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[str, bytes | None, bytes, int | None]] = []
+        self.flushes = 0
+
+    def send(
+        self,
+        topic: str,
+        value: bytes,
+        *,
+        key: bytes | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+        partition: int | None = None,
+    ) -> None:
+        self.records.append((topic, key, value, partition))
+
+    def flush(self) -> None:
+        self.flushes += 1
+
+
+def alert(**changes: Any) -> Alert:
+    fields: dict[str, Any] = {
+        "alert_id": "al-1",
+        "version": 1,
+        "kind": "account",
+        "campaign_id": None,
+        "status": "new",
+        "ts": 5,
+        "first_seen": 1,
+        "last_seen": 5,
+        "accounts": ["a"],
+        "accounts_total": 1,
+        "requests_total": 9,
+        "score": 0.9,
+        "severity": "high",
+        "confidence": 0.8,
+        "signals": [],
+        "blind": [],
+        "atlas": [],
+        "runbook": "docs/runbook.md#account",
+        "config_version": "v",
+        "shadow": False,
+    }
+    return Alert(**{**fields, **changes})
+
+
+def test_outputs_go_to_their_topics_under_their_keys() -> None:
+    sent = Sent()
+    outputs = KafkaOutputs(
+        sent, {role: f"t.{role}" for role in ("evidence", "alerts", "signals", "activity", "dead_letters")}
+    )
+    finding = Signal(
+        ts=5,
+        request_id=None,
+        account=None,
+        cohort="c9",
+        detector="template_family",
+        score=0.6,
+        p_value=0.1,
+        evidence={},
+    )
+    row = Activity(
+        account="a",
+        hour=1,
+        as_of=5,
+        requests=1,
+        responses=0,
+        refused=0,
+        input_tokens=None,
+        output_tokens=None,
+        reasoning_tokens=None,
+    )
+    mark = Watermark(source=3, ts=5)
+    outputs.put_tick(Tick(5, [mark], [], [finding], [alert()], [row]))
+    outputs.flush()
+    (alerts, signals, activity, evidence) = sent.records
+    assert alerts[:2] == ("t.alerts", b"al-1")
+    assert ALERT_DECODER.decode(alerts[2]) == alert()
+    assert signals[:2] == ("t.signals", b"c9")
+    assert SIGNAL_DECODER.decode(signals[2]) == finding
+    assert activity[:2] == ("t.activity", b"a")
+    assert ACTIVITY_DECODER.decode(activity[2]) == row
+    assert (evidence[0], evidence[1], evidence[3]) == ("t.evidence", None, 0)
+    assert EVIDENCE_DECODER.decode(evidence[2]) == mark
+    assert sent.flushes == 1
+
+
+def test_a_signal_asks_for_a_stop_and_the_handlers_come_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_on_signals() as stopped:
+        assert not stopped()
+        signal.raise_signal(signal.SIGTERM)
+        assert stopped()
+    assert signal.getsignal(signal.SIGTERM) is before
