@@ -1,0 +1,80 @@
+"""What signals, blind spots and ATLAS identifiers mean, in a sentence each; the runbook has the rest."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class SignalText(NamedTuple):
+    """A signal in words: what it saw, and what to check before acting on it."""
+
+    meaning: str
+    check: str
+
+
+SIGNALS: Final[dict[str, SignalText]] = {
+    "elicitation": SignalText(
+        "requests ask for hidden reasoning, in words for which few honest uses are known",
+        "read the named techniques: tutoring and audit of reasoning ask for steps, not for the hidden trace",
+    ),
+    "template_family": SignalText(
+        "many accounts send one prompt skeleton and vary only what stands in its slots",
+        "read the skeleton: an app's default system prompt or a course's assignment looks alike",
+    ),
+    "signature_replay": SignalText(
+        "requests carry reasoning signatures that were never issued to their account",
+        "ask whether these accounts belong to one customer who moves sessions between them",
+    ),
+    "even_shares": SignalText(
+        "the accounts carry nearly equal shares of the work, as a load balancer would give them",
+        "compare with the customer's own scheduler if all accounts are one customer's",
+    ),
+    "shared_infrastructure": SignalText(
+        "the accounts share payment, address prefix, mail domain or client stack that is rare elsewhere",
+        "look up who stands behind what is shared: an employer, a school and a VPN share too",
+    ),
+    "young_accounts": SignalText(
+        "the accounts are much younger than the population, or were made together",
+        "compare with launches, invitations and classes of those days",
+    ),
+}
+
+BLIND: Final[dict[str, str]] = {
+    "request.text": "requests carried no text: elicitation and templates were not seen",
+    "request.signatures": "requests reported no reasoning signatures: their replay was not seen",
+    "response.signatures": "responses reported no reasoning signatures: which ones were issued was not seen",
+    "payment": "accounts came without `payment`: shared cards were not seen",
+    "email_domain": "accounts came without `email_domain`: shared mail domains were not seen",
+    "signup": "accounts came without `signup_ip`: sign-ups from one network were not seen",
+    "created": "accounts came without `created`: their age was not seen",
+    "ip_prefix": "requests came without `client.ip`: shared address prefixes were not seen",
+    "asn_agent": "requests came without `client.asn` and `client.user_agent`: shared networks were not seen",
+    "tls_agent": "requests came without `client.tls`: shared client stacks were not seen",
+}
+
+ATLAS: Final[dict[str, str]] = {
+    "AML.T0024": "Exfiltration via AI Inference API",
+    "AML.T0024.002": "Extract AI Model",
+    "AML.T0040": "AI Model Inference API Access",
+    "AML.T0005.001": "Train Proxy via Replication",
+    "AML.T0008.005": "AI Service Proxies",
+    "AML.T0021": "Establish Accounts",
+    "AML.T0012": "Valid Accounts",
+    "AML.T0048.004": "AI Intellectual Property Theft",
+    "AML.T0054": "LLM Jailbreak",
+    "AML.T0056": "Extract LLM System Prompt",
+}
+
+NEXT_STEPS: Final[dict[str, tuple[str, ...]]] = {
+    "campaign": (
+        "Rule out one owner: a roll-out, a class or a team shares templates, payment and network (see the evidence).",
+        "Check the strongest signal first, as noted under it.",
+        "Hand all accounts over at once; banning some of them teaches the others.",
+        "Send an enforcement event for every ban, so that a pool that replaces a banned one is noticed.",
+    ),
+    "account": (
+        "Look for a campaign alert that names this account too; the campaign is the better unit to act on.",
+        "Check the strongest signal first, as noted under it.",
+        "Send an enforcement event for a ban, so that a successor is noticed.",
+    ),
+}
