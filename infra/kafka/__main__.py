@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from infra.kafka.broker import Broker, BrokerUnavailable
 from infra.kafka.jars import resolve_jars
@@ -31,16 +31,21 @@ def main(arguments: list[str] | None = None) -> int:
         jars = resolve_jars(options.jars)
         with Broker(options.data, port=options.port or None, jars=jars) as broker:
             names = create_topics(broker.bootstrap, partitions=options.partitions)
-            print(f"Kafka broker at {broker.bootstrap}, log in {broker.log_path}", flush=True)
-            print(f"topics: {', '.join(sorted(names.values()))}", flush=True)
+            _write(sys.stdout, f"Kafka broker at {broker.bootstrap}, log in {broker.log_path}")
+            _write(sys.stdout, f"topics: {', '.join(sorted(names.values()))}")
             while not stop.wait(_CHECK_EVERY_S):
                 if broker.returncode is not None:
-                    print(f"the broker exited with {broker.returncode}:\n{broker.log_tail()}", file=sys.stderr)
+                    _write(sys.stderr, f"the broker exited with {broker.returncode}:\n{broker.log_tail()}")
                     return 1
     except (BrokerUnavailable, TopicError) as error:
-        print(error, file=sys.stderr)
+        _write(sys.stderr, str(error))
         return 2
     return 0
+
+
+def _write(stream: TextIO, text: str) -> None:
+    stream.write(text + "\n")
+    stream.flush()
 
 
 if __name__ == "__main__":

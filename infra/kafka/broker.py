@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import os
-import shutil
 import signal
 import socket
 import subprocess
-import threading
 import time
 import uuid
 from collections.abc import Sequence
@@ -17,6 +15,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from infra.kafka.jars import BrokerUnavailable, find_java, resolve_jars
+from infra.processes import spawn, stop, tail
 
 __all__ = ["Broker", "BrokerUnavailable", "free_port", "resolve_jars"]
 
@@ -122,13 +121,7 @@ class Broker:
         """End the broker cleanly; after `timeout` seconds kill it. The data stays."""
         if self._process is None:
             return
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(timeout)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        stop(self._process, timeout)
         self._process = None
 
     def kill(self) -> None:
@@ -145,10 +138,7 @@ class Broker:
 
     def log_tail(self, lines: int = 15) -> str:
         """The end of the broker's log, for error messages."""
-        try:
-            return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
-        except OSError:
-            return ""
+        return tail(self.log_path, lines)
 
     def _choose_ports(self) -> None:
         if self._port is None:
@@ -209,7 +199,6 @@ class Broker:
         return path
 
     def _java(self, java: str, main: str, *arguments: str) -> list[str]:
-        assert self._jars is not None
         return [
             java,
             f"-Xmx{self._heap_mb}m",
@@ -220,7 +209,7 @@ class Broker:
             "-Dorg.slf4j.simpleLogger.showDateTime=true",
             "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS",
             "-cp",
-            os.pathsep.join(str(jar) for jar in self._jars),
+            os.pathsep.join(str(jar) for jar in self._jars or ()),
             main,
             *arguments,
         ]
@@ -235,26 +224,16 @@ class Broker:
 
     def _spawn(self, java: str, properties: Path) -> subprocess.Popen[bytes]:
         command = self._java(java, "kafka.Kafka", str(properties))
-        # A killed test run must not leave a broker behind. Only the main thread outlives its children for
-        # certain: the kernel sends the signal when the *thread* that started the process ends.
-        setpriv = shutil.which("setpriv")
-        if setpriv is not None and threading.current_thread() is threading.main_thread():
-            command = [setpriv, "--pdeathsig", "TERM", "--", *command]
-        with self.log_path.open("wb") as log:
-            # A session of its own: Ctrl-C reaches the parent alone, which stops things in order.
-            return subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
+        return spawn(command, log=self.log_path)
 
     def _wait_ready(self) -> None:
         from kafka import KafkaAdminClient
         from kafka.errors import KafkaError
 
-        assert self._process is not None
         deadline = time.monotonic() + self._start_timeout
         while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                raise BrokerUnavailable(f"the broker exited with {self._process.returncode}:\n{self.log_tail()}")
+            if self.returncode is not None:
+                raise BrokerUnavailable(f"the broker exited with {self.returncode}:\n{self.log_tail()}")
             # Kafka opens its client port last, so the client library need not log refused connections.
             if _accepts(self.bootstrap):
                 try:

@@ -16,7 +16,7 @@ _STAMP: Final = "pom.sha256"
 _MAVEN_TIMEOUT_S: Final = 600
 
 
-class BrokerUnavailable(RuntimeError):
+class BrokerUnavailable(RuntimeError):  # noqa: N818
     """No local broker can run here; the message says what is missing and what to do."""
 
 

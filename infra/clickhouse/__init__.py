@@ -1,0 +1,1 @@
+"""ClickHouse: migrations, analysts' queries, and an HTTP endpoint in front of the embedded engine."""
