@@ -222,7 +222,7 @@ def _classify(message: str) -> tuple[Reason, str]:
         return "missing_field", message
     if message.startswith("Expected `object`, got") and " - at " not in message:
         return "not_an_object", message
-    out_of_range = ("Number out of range", "Integer out of range")
+    out_of_range = ("Number out of range", "Integer value out of range")
     if message.startswith(out_of_range) or " of length " in message or "` >= " in message or "` <= " in message:
         return "out_of_range", message
     return "wrong_type", message

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from schemas.adapters.chat import add_signature, plain_text, tool_names, turns
-from schemas.adapters.common import Context, Record, event, group, read, required, total, visible
+from schemas.adapters.common import Context, Record, bounded, event, group, read, required, total, visible
 from schemas.events import Count, Event, Id
 
 
@@ -68,6 +68,7 @@ class _Exchange(Context, kw_only=True):
 _DECODER: Final = msgspec.json.Decoder(_Exchange)
 
 
+@bounded
 def events(record: Record) -> list[Event]:
     """A request, and its response where there is one.
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-from schemas.adapters.common import parse_json, present
+from schemas.adapters.common import among, parse_json, present
 
 SYSTEM_ROLES: Final = frozenset({"system", "developer"})
 TEXT_TYPES: Final = frozenset({"text", "input_text", "output_text"})
+TOOL_CALL_TYPES: Final = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
 
 
 class Turns(NamedTuple):
@@ -33,7 +34,7 @@ def turns(messages: Any) -> Turns:
     systems: list[str] = []
     start = 0
     for message in messages:
-        if not isinstance(message, dict) or message.get("role") not in SYSTEM_ROLES:
+        if not isinstance(message, dict) or not among(message.get("role"), SYSTEM_ROLES):
             break
         text = plain_text(message.get("content"))
         if text is not None:
@@ -104,7 +105,7 @@ def part(item: Any, signatures: list[Any]) -> Any:
     if not isinstance(item, dict):
         return item
     kind = item.get("type")
-    if kind in TEXT_TYPES:
+    if among(kind, TEXT_TYPES):
         return present(type="text", text=item.get("text"))
     if kind == "thinking":
         add_signature(signatures, item.get("signature"))
@@ -112,7 +113,7 @@ def part(item: Any, signatures: list[Any]) -> Any:
     if kind == "redacted_thinking":
         add_signature(signatures, item.get("data"))
         return {"type": kind}
-    if kind in {"tool_use", "server_tool_use", "mcp_tool_use"}:
+    if among(kind, TOOL_CALL_TYPES):
         return present(type="tool_use", id=item.get("id"), name=item.get("name"), input=item.get("input"))
     if isinstance(kind, str) and kind.endswith("tool_result"):
         content = _result(item.get("content"), signatures)

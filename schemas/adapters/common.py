@@ -7,9 +7,10 @@ Values that an adapter does not calculate with pass through unchecked: every eve
 from __future__ import annotations
 
 import calendar
+import functools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -49,6 +50,19 @@ class Context(Struct, kw_only=True):
         if self.response_ts is not None:
             return self.response_ts
         return self.ts if self.latency_ms is None else self.ts + round(self.latency_ms)
+
+
+def bounded(adapter: Callable[[Record], list[Event]]) -> Callable[[Record], list[Event]]:
+    """An adapter that refuses what the decoder could still read, but is too deep to be walked through."""
+
+    @functools.wraps(adapter)
+    def events(record: Record) -> list[Event]:
+        try:
+            return adapter(record)
+        except RecursionError:
+            raise InvalidEvent("too_deep") from None
+
+    return events
 
 
 def read(decoder: msgspec.json.Decoder[T], record: Record) -> T:
@@ -120,17 +134,21 @@ def _from_iso_8601(text: str, path: str) -> int:
         raise InvalidEvent("wrong_type", f"neither seconds nor an ISO 8601 time - at `{path}`")
     year, month, day, hour, minute, second = (int(digits) for digits in match.groups()[:6])
     fraction, sign, hours, minutes = match.groups()[6:]
-    try:
-        # The calendar checks the date; 60 is a leap second.
-        seconds = calendar.timegm((year, month, day, hour, minute, second))
-    except ValueError:
-        raise InvalidEvent("out_of_range", f"no such date - at `{path}`") from None
+    # 60 is a leap second.
+    if year < 1 or not 1 <= month <= 12 or not 1 <= day <= calendar.monthrange(year, month)[1]:
+        raise InvalidEvent("out_of_range", f"no such date - at `{path}`")
     if hour > 23 or minute > 59 or second > 60:
         raise InvalidEvent("out_of_range", f"no such time of day - at `{path}`")
+    seconds = calendar.timegm((year, month, day, hour, minute, second))
     if sign is not None:
         offset = int(hours) * 3600 + int(minutes) * 60
         seconds -= offset if sign == "+" else -offset
     return seconds * 1000 + int(((fraction or "") + "000")[:3])
+
+
+def among(value: Any, names: frozenset[str]) -> bool:
+    """Whether a value is one of some names; lists and objects, which no set can be asked for, are none."""
+    return isinstance(value, str) and value in names
 
 
 def parse_json(text: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from schemas.adapters.common import Record, event, filled, from_seconds, group, present, read, required
+from schemas.adapters.common import Record, bounded, event, filled, from_seconds, group, present, read, required
 from schemas.adapters.openai_chat import Body, Completion, request_fields, response_fields
 from schemas.errors import InvalidEvent
 from schemas.events import Count, Event, decode, encode_json
@@ -76,6 +76,7 @@ _BODY: Final = msgspec.json.Decoder(Body)
 _COMPLETION: Final = msgspec.json.Decoder(Completion)
 
 
+@bounded
 def events(record: Record) -> list[Event]:
     """A request and its response, or none if the call asked no text model.
 

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from schemas.adapters.chat import add_signature, plain_text, tool_names, turns
-from schemas.adapters.common import Context, Record, event, group, present, read, required, visible
+from schemas.adapters.common import Context, Record, bounded, event, group, present, read, required, visible
 from schemas.events import Count, Event, Id
 
 # The error codes with which the two large hosts of this API refuse a prompt.
@@ -96,6 +96,7 @@ class _Exchange(Context, kw_only=True):
 _DECODER: Final = msgspec.json.Decoder(_Exchange)
 
 
+@bounded
 def events(record: Record) -> list[Event]:
     """A request, and its response where there is one; the id is the gateway's, or else the completion's.
 

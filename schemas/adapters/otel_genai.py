@@ -14,12 +14,25 @@ import msgspec
 from msgspec import Struct
 
 from schemas.adapters.chat import add_signature, tool_names
-from schemas.adapters.common import Record, event, from_seconds, group, parse_json, present, read, required, visible
+from schemas.adapters.common import (
+    Record,
+    among,
+    bounded,
+    event,
+    from_seconds,
+    group,
+    parse_json,
+    present,
+    read,
+    required,
+    visible,
+)
 from schemas.errors import InvalidEvent
 from schemas.events import Event
 
 INFERENCE: Final = frozenset({"chat", "generate_content", "text_completion"})
 ACCOUNT_ATTRIBUTES: Final = ("distillwatch.account", "enduser.id", "user.id")
+MEDIA: Final = frozenset({"blob", "file", "uri"})
 REFUSALS: Final = frozenset({"content_filter", "refusal"})
 
 _OTLP_VALUES: Final = ("stringValue", "intValue", "doubleValue", "boolValue", "arrayValue", "kvlistValue", "bytesValue")
@@ -56,6 +69,7 @@ class _Export(_Span):
 _DECODER: Final = msgspec.json.Decoder(_Export)
 
 
+@bounded
 def events(record: Record) -> list[Event]:
     """The requests and responses of the inference spans in a record, in the record's order.
 
@@ -71,7 +85,7 @@ def events(record: Record) -> list[Event]:
 
 def _span(span: _Span) -> list[Event]:
     attributes = _attributes(span.attributes)
-    if attributes.get("gen_ai.operation.name") not in INFERENCE:
+    if not among(attributes.get("gen_ai.operation.name"), INFERENCE):
         return []
     account = required(
         next((attributes[name] for name in ACCOUNT_ATTRIBUTES if attributes.get(name) is not None), None),
@@ -166,7 +180,7 @@ def _response(attributes: dict[str, Any]) -> dict[str, Any]:
         model=answered_by if answered_by is not None else attributes.get("gen_ai.request.model"),
         status=_status(attributes),
         finish_reason=reasons[0] if reasons else None,
-        refused=any(reason in REFUSALS for reason in reasons if isinstance(reason, str)) if reasons else None,
+        refused=any(among(reason, REFUSALS) for reason in reasons) if reasons else None,
         text="\n".join(texts) if texts else None,
         signatures=signatures or None,
         usage=group(
@@ -228,7 +242,7 @@ def _part(part: Any, signatures: list[Any]) -> Any:
         # `response` in the conventions' schema, `result` in their examples.
         answer = part.get("response") if part.get("response") is not None else part.get("result")
         return present(type="tool_result", id=part.get("id"), content=answer)
-    if kind in {"blob", "file", "uri"} and part.get("modality") is not None:
+    if among(kind, MEDIA) and part.get("modality") is not None:
         return {"type": part["modality"]}
     return present(type=kind)
 
@@ -254,11 +268,9 @@ def _value(value: Any) -> Any:
     inner = value[kind]
     if kind == "intValue":
         return _integer(inner, "attributes[...].value.intValue")
-    if kind == "arrayValue":
+    if kind in {"arrayValue", "kvlistValue"}:
         items = inner.get("values", []) if isinstance(inner, dict) else None
         if not isinstance(items, list):
-            raise InvalidEvent("wrong_type", "not an OTLP array - at `$.attributes[...].value.arrayValue`")
-        return [_value(item) for item in items]
-    if kind == "kvlistValue":
-        return _attributes(inner.get("values", []) if isinstance(inner, dict) else [inner])
+            raise InvalidEvent("wrong_type", f"not an OTLP list - at `$.attributes[...].value.{kind}`")
+        return [_value(item) for item in items] if kind == "arrayValue" else _attributes(items)
     return inner
