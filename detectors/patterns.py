@@ -35,7 +35,7 @@ class Pattern(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     ]
     strength: Literal["strong", "weak"]
     any: Annotated[list[str], Meta(min_length=1, description="hyperscan expressions, case-insensitive, UTF-8")]
-    atlas: list[str] = ["AML.T0024.002"]
+    atlas: tuple[str, ...] = ("AML.T0024.002",)
     cases: PatternCases
 
 

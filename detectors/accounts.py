@@ -1,0 +1,173 @@
+"""The bounded table of accounts: one row an account, columns in numpy."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.frame import ABSENT
+from detectors.hashing import U64
+from schemas.evidence import AccountRow
+
+I64 = NDArray[np.int64]
+
+_COLUMNS: Final[dict[str, Any]] = {
+    "hash": np.uint64,
+    "requests": np.int64,
+    "first_seen": np.int64,
+    "last_seen": np.int64,
+    "elicit_strong": np.int32,
+    "elicit_weak": np.int32,
+    "replayed": np.int32,
+    "hours": np.int32,
+    "created": np.int64,
+    "payment": np.uint64,
+    "email_domain": np.uint64,
+    "signup": np.uint64,
+    "ip_prefix": np.uint64,
+    "asn_agent": np.uint64,
+    "tls_agent": np.uint64,
+    "banned": np.int8,
+    "alerted": np.int32,
+}
+ROW_BYTES: Final = sum(np.dtype(kind).itemsize for kind in _COLUMNS.values())
+
+
+class AccountTable:
+    """Accounts by slot. When it is full, the longest idle sixteenth is evicted at once.
+
+    Args:
+        capacity: accounts held at most.
+        idle_ms: accounts idle for longer are evicted first, whatever the room.
+
+    Attributes:
+        evicted: accounts forgotten so far.
+    """
+
+    def __init__(self, capacity: int, idle_ms: int) -> None:
+        self._capacity = capacity
+        self._idle_ms = idle_ms
+        self._slots: dict[str, int] = {}
+        self._names: list[str | None] = []
+        self._free: list[int] = []
+        self.columns: dict[str, NDArray[Any]] = {name: np.zeros(0, kind) for name, kind in _COLUMNS.items()}
+        self.evicted = 0
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def __contains__(self, account: str) -> bool:
+        return account in self._slots
+
+    def __getitem__(self, column: str) -> NDArray[Any]:
+        return self.columns[column]
+
+    def name(self, slot: int) -> str:
+        name = self._names[slot]
+        if name is None:
+            raise KeyError(slot)
+        return name
+
+    def slot(self, account: str) -> int | None:
+        return self._slots.get(account)
+
+    def slots(self, accounts: Sequence[str], hashes: U64, now: int) -> tuple[I64, list[str]]:
+        """The slots of `accounts` (distinct), new ones made as needed.
+
+        Args:
+            accounts: distinct account ids.
+            hashes: their placement hashes, same order.
+            now: event time, for eviction.
+
+        Returns:
+            Slots in the order given, and the accounts evicted to make room for them.
+        """
+        slots = self._slots
+        missing = [i for i, account in enumerate(accounts) if account not in slots]
+        evicted: list[str] = []
+        if missing:
+            room = self._capacity - len(slots)
+            if room < len(missing):
+                evicted = self._evict(len(missing) - room, now, keep=set(accounts))
+            for i in missing:
+                slot = self._take_slot()
+                slots[accounts[i]] = slot
+                self._names[slot] = accounts[i]
+                self.columns["hash"][slot] = hashes[i]
+        return np.fromiter((slots[account] for account in accounts), np.int64, len(accounts)), evicted
+
+    def _take_slot(self) -> int:
+        if self._free:
+            slot = self._free.pop()
+        else:
+            slot = len(self._names)
+            self._names.append(None)
+            if slot >= len(self.columns["hash"]):
+                size = max(1024, 2 * slot)
+                for name, column in self.columns.items():
+                    grown = np.zeros(size, column.dtype)
+                    grown[: len(column)] = column
+                    self.columns[name] = grown
+        for name, column in self.columns.items():
+            column[slot] = ABSENT if name == "created" else 0
+        return slot
+
+    def _evict(self, needed: int, now: int, keep: set[str]) -> list[str]:
+        candidates = np.fromiter((s for a, s in self._slots.items() if a not in keep), np.int64)
+        idle_since = self.columns["last_seen"][candidates]
+        stale = int((idle_since < now - self._idle_ms).sum())
+        # A sixteenth at a time, so that the cost of choosing is spread over many new accounts.
+        count = min(len(candidates), max(needed, stale, self._capacity // 16))
+        # Ties by hash, so that the choice does not depend on the order of slots.
+        order = np.lexsort((self.columns["hash"][candidates], idle_since))[:count]
+        names = [self.name(int(slot)) for slot in candidates[order]]
+        for name in names:
+            slot = self._slots.pop(name)
+            self._names[slot] = None
+            self._free.append(slot)
+        self.evicted += len(names)
+        return names
+
+    def row(self, slot: int) -> AccountRow:
+        """The account as evidence shows it."""
+        c = self.columns
+        created = int(c["created"][slot])
+        return AccountRow(
+            account=self.name(slot),
+            requests=int(c["requests"][slot]),
+            first_seen=int(c["first_seen"][slot]),
+            last_seen=int(c["last_seen"][slot]),
+            elicit_strong=int(c["elicit_strong"][slot]),
+            elicit_weak=int(c["elicit_weak"][slot]),
+            replayed=int(c["replayed"][slot]),
+            hours=int(c["hours"][slot]),
+            created=None if created == ABSENT else created,
+            payment=int(c["payment"][slot]) or None,
+            email_domain=int(c["email_domain"][slot]) or None,
+            signup=int(c["signup"][slot]) or None,
+            ip_prefix=int(c["ip_prefix"][slot]) or None,
+            asn_agent=int(c["asn_agent"][slot]) or None,
+            tls_agent=int(c["tls_agent"][slot]) or None,
+            banned=bool(c["banned"][slot]),
+        )
+
+    def snapshot(self) -> bytes:
+        """All rows, packed; the inverse of :meth:`restore`."""
+        used = np.fromiter(self._slots.values(), np.int64, len(self._slots))
+        out = io.BytesIO()
+        np.savez(out, allow_pickle=False, **{name: column[used] for name, column in self.columns.items()})
+        return msgspec.msgpack.encode((list(self._slots), self.evicted, out.getvalue()))
+
+    def restore(self, data: bytes) -> None:
+        """Replace everything by a snapshot."""
+        names, self.evicted, packed = msgspec.msgpack.decode(data, type=tuple[list[str], int, bytes])
+        with np.load(io.BytesIO(packed), allow_pickle=False) as columns:
+            self.columns = {name: columns[name].copy() for name in _COLUMNS}
+        self._names = list(names)
+        self._slots = {name: i for i, name in enumerate(names)}
+        self._free = []

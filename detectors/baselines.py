@@ -1,0 +1,68 @@
+"""What is usual, learned online: rates over accounts, each account counting once."""
+
+from __future__ import annotations
+
+import msgspec
+from river import drift, stats
+
+
+class AccountRate:
+    """The share of accounts with some property, and whether that share is drifting.
+
+    A running mean over accounts (river `stats.Mean`) with a Page-Hinkley test beside it (Page, 1954;
+    river `drift.PageHinkley`). On a drift the mean starts afresh from what it has, at a lower weight, so
+    that the new level wins within some hundred accounts.
+
+    Args:
+        prior: share assumed before anything is known, in the weight of `weight` accounts.
+    """
+
+    _REMEMBERED = 200.0  # accounts whose weight survives a drift
+
+    def __init__(self, prior: float, weight: float = 100.0) -> None:
+        self._mean = stats.Mean._from_state(n=weight, mean=prior)
+        # The test's unit is the share itself: a lasting rise by 0.05 over 100 accounts sums to 5.
+        self._test = drift.PageHinkley(min_instances=100, delta=0.01, threshold=5.0, mode="up")
+        self.drifts = 0
+
+    def learn(self, hits: int, accounts: int) -> None:
+        """Count `hits` of `accounts` new accounts."""
+        for i in range(accounts):
+            value = 1.0 if i < hits else 0.0
+            self._mean.update(value)
+            self._test.update(value)
+            if self._test.drift_detected:
+                self.drifts += 1
+                self._mean = stats.Mean._from_state(n=min(self._mean.n, self._REMEMBERED), mean=self._mean.get())
+
+    @property
+    def rate(self) -> float:
+        """The share, never 0: absence of a hit is no proof of impossibility."""
+        return float(max(self._mean.get(), 0.5 / (self._mean.n + 1)))
+
+    def snapshot(self) -> bytes:
+        test = self._test
+        return msgspec.msgpack.encode(
+            [
+                float(self._mean.n),
+                float(self._mean.get()),
+                self.drifts,
+                bool(test.drift_detected),
+                float(test._x_mean.n),
+                float(test._x_mean.get()),
+                float(test._sum_increase),
+                float(test._sum_decrease),
+                float(test._min_increase),
+                float(test._max_decrease),
+            ]
+        )
+
+    def restore(self, data: bytes) -> None:
+        n, mean, drifts, detected, test_n, test_mean, up, down, least, most = msgspec.msgpack.decode(data)
+        self._mean = stats.Mean._from_state(n=n, mean=mean)
+        self.drifts = drifts
+        test = self._test
+        test._drift_detected = detected
+        test._x_mean = stats.Mean._from_state(n=test_n, mean=test_mean)
+        test._sum_increase, test._sum_decrease = up, down
+        test._min_increase, test._max_decrease = least, most

@@ -1,0 +1,229 @@
+"""Cohorts as a lane follows them, and the evidence it sends of them: bounded, and only what changed."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+import msgspec
+
+from detectors.params import CohortParams
+from detectors.sketches import BottomK
+from schemas.evidence import AccountRow, CohortEvidence, MemberRow
+
+Key = tuple[str, int]
+
+_VARIANTS: Final = 64  # values in the sketch of what varies: about 12 % error beyond that many
+_ROWS_PER_MESSAGE: Final = 500  # about 100 kB a message
+_REFRESH_MS: Final = 3_600_000  # a member that changed a little is sent again after an hour
+
+
+class Touch(NamedTuple):
+    """The requests of one account in one cohort within one tick."""
+
+    account: str
+    requests: int
+    strong: int
+    weak: int
+    first: int
+    last: int
+
+
+class _Member(msgspec.Struct, array_like=True):
+    requests: int
+    strong: int
+    weak: int
+    first: int
+    last: int
+    sent: int = 0
+    sent_harvest: int = 0
+    sent_at: int = 0
+
+
+class _Cohort(msgspec.Struct, array_like=True):
+    members: dict[str, _Member]
+    variants: list[int]
+    skeleton: str | None
+    skeleton_members: int
+    patterns: list[str]
+    dirty: dict[str, None]
+
+
+class CohortBook:
+    """All cohorts of a lane.
+
+    Args:
+        params: bounds.
+        floors: members of a lane that a cohort of each kind needs before it is spoken of (default 1).
+        row_of: the account's row for evidence; None once the account was forgotten.
+        show: the printable key of a cohort.
+    """
+
+    def __init__(
+        self,
+        params: CohortParams,
+        *,
+        floors: dict[str, int],
+        row_of: Callable[[str], AccountRow | None],
+        show: Callable[[str, int], str],
+    ) -> None:
+        self._params = params
+        self._floors = floors
+        self._row_of = row_of
+        self._show = show
+        self._cohorts: OrderedDict[Key, _Cohort] = OrderedDict()
+        self._of_account: dict[str, set[Key]] = {}
+        self._dirty: dict[Key, None] = {}
+        self.evicted = 0
+
+    def __len__(self) -> int:
+        return len(self._cohorts)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._cohorts
+
+    def members(self, key: Key) -> int:
+        """Members followed of a cohort; 0 if it is not followed."""
+        cohort = self._cohorts.get(key)
+        return len(cohort.members) if cohort else 0
+
+    def at_least(self, kind: str, members: int) -> tuple[int, int]:
+        """How many cohorts of a kind have at least so many members, of how many."""
+        sizes = [len(cohort.members) for (k, _), cohort in self._cohorts.items() if k == kind]
+        return sum(size >= members for size in sizes), len(sizes)
+
+    def touch(self, key: Key, touches: Iterable[Touch], variants: Iterable[int], patterns: Iterable[str]) -> None:
+        """Add requests to a cohort, which is made if need be."""
+        cohort = self._cohorts.get(key)
+        if cohort is None:
+            cohort = self._cohorts[key] = _Cohort({}, [], None, 0, [], {})
+            if len(self._cohorts) > self._params.capacity:
+                self._drop(next(iter(self._cohorts)))
+        self._cohorts.move_to_end(key)
+        for touch in touches:
+            member = cohort.members.get(touch.account)
+            if member is None:
+                if len(cohort.members) >= self._params.members:
+                    continue
+                member = _Member(0, 0, 0, touch.first, touch.last)
+                cohort.members[touch.account] = member
+                self._of_account.setdefault(touch.account, set()).add(key)
+            member.requests += touch.requests
+            member.strong += touch.strong
+            member.weak += touch.weak
+            member.first = min(member.first, touch.first)
+            member.last = max(member.last, touch.last)
+            cohort.dirty[touch.account] = None
+        sketch = BottomK(_VARIANTS, cohort.variants)
+        sketch.update(variants)
+        cohort.variants = sketch.values
+        cohort.patterns = sorted({*cohort.patterns, *patterns})
+        self._dirty[key] = None
+
+    def wants_skeleton(self, key: Key) -> bool:
+        """True when a cohort has no skeleton yet, or has doubled since it got one."""
+        cohort = self._cohorts[key]
+        return len(cohort.members) >= max(2 * cohort.skeleton_members, self._floors.get(key[0], 1))
+
+    def set_skeleton(self, key: Key, skeleton: str | None) -> None:
+        """Give a cohort its skeleton."""
+        cohort = self._cohorts[key]
+        cohort.skeleton = skeleton
+        cohort.skeleton_members = len(cohort.members)
+
+    def changed(self, account: str) -> None:
+        """The account's enrichment changed: its rows are due again."""
+        for key in self._of_account.get(account, ()):
+            cohort = self._cohorts[key]
+            cohort.members[account].sent = 0
+            cohort.dirty[account] = None
+            self._dirty[key] = None
+
+    def forget(self, account: str) -> None:
+        """The account was evicted from the table."""
+        for key in self._of_account.pop(account, set()):
+            cohort = self._cohorts[key]
+            del cohort.members[account]
+            cohort.dirty.pop(account, None)
+            if not cohort.members:
+                self._drop(key)
+
+    def _drop(self, key: Key) -> None:
+        cohort = self._cohorts.pop(key)
+        self._dirty.pop(key, None)
+        for account in cohort.members:
+            keys = self._of_account[account]
+            keys.discard(key)
+            if not keys:
+                del self._of_account[account]
+        self.evicted += 1
+
+    def due(self, source: int, tick: int, *, everything: bool = False) -> list[CohortEvidence]:
+        """Evidence of what changed: at once for news, within an hour for small change.
+
+        Args:
+            everything: send all that changed, without the limit of rows a tick (end of input, idle).
+        """
+        out: list[CohortEvidence] = []
+        room = 2**62 if everything else self._params.rows_per_tick
+        for key in list(self._dirty):
+            if room <= 0:
+                break
+            cohort = self._cohorts[key]
+            if len(cohort.members) < self._floors.get(key[0], 1):
+                continue
+            rows: list[MemberRow] = []
+            for account in list(cohort.dirty):
+                member = cohort.members[account]
+                if len(rows) >= room:
+                    break
+                if not (everything or _is_news(member) or tick - member.sent_at >= _REFRESH_MS):
+                    continue
+                row = self._row_of(account)
+                if row is not None:
+                    rows.append(
+                        MemberRow(row, member.requests, member.strong, member.weak, member.first, member.last)
+                    )
+                member.sent = member.requests
+                member.sent_harvest = member.strong + member.weak
+                member.sent_at = tick
+                del cohort.dirty[account]
+            if not cohort.dirty:
+                del self._dirty[key]
+            room -= len(rows)
+            for start in range(0, len(rows), _ROWS_PER_MESSAGE):
+                out.append(
+                    CohortEvidence(
+                        source=source,
+                        tick=tick,
+                        kind=key[0],
+                        key=self._show(*key),
+                        members=rows[start : start + _ROWS_PER_MESSAGE],
+                        slots=cohort.variants,
+                        skeleton=cohort.skeleton,
+                        patterns=cohort.patterns,
+                    )
+                )
+        return out
+
+    def snapshot(self) -> bytes:
+        cohorts = [(key, cohort) for key, cohort in self._cohorts.items()]
+        return msgspec.msgpack.encode((cohorts, list(self._dirty), self.evicted))
+
+    def restore(self, data: bytes) -> None:
+        cohorts, dirty, self.evicted = msgspec.msgpack.decode(
+            data, type=tuple[list[tuple[Key, _Cohort]], list[Key], int]
+        )
+        self._cohorts = OrderedDict(cohorts)
+        self._dirty = dict.fromkeys(dirty)
+        self._of_account = {}
+        for key, cohort in self._cohorts.items():
+            for account in cohort.members:
+                self._of_account.setdefault(account, set()).add(key)
+
+
+def _is_news(member: _Member) -> bool:
+    """New, doubled since it was last sent, or with its first harvest evidence."""
+    harvest = member.strong + member.weak
+    return member.sent == 0 or member.requests >= 2 * member.sent or (harvest > 0 and member.sent_harvest == 0)

@@ -1,0 +1,328 @@
+"""A lane: all detection state of one partition, moved forward a tick of event time at a time.
+
+Decisions fall at ticks, and a tick is put into one order before it is looked at, so the outcome does not
+depend on how the input was cut into batches. A lane belongs to a partition and not to a worker, so it does
+not depend on the number of workers either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors import account_alerts, registry
+from detectors.accounts import AccountTable
+from detectors.activity import ActivityBook
+from detectors.cohorts import CohortBook, Touch
+from detectors.config import DetectConfig
+from detectors.contract import Detector, Report, Tick, Touches
+from detectors.frame import ABSENT, RANKS, EventFrame, FrameBuilder, concat, event_order
+from detectors.population import PopulationSample
+from detectors.template_family import KIND as TEMPLATE
+from schemas.activity import Activity
+from schemas.alerts import Alert, Signal
+from schemas.events import Account, Enforcement
+from schemas.evidence import AccountRow, Evidence, Watermark
+
+__all__ = ["DetectConfig", "EventFrame", "FrameBuilder", "Lane", "TickOutput"]
+
+I64 = NDArray[np.int64]
+
+_DAY_MS: Final = 86_400_000
+_HOUR_MS: Final = 3_600_000
+_ENRICHMENT: Final = ("payment", "email_domain", "signup", "created")
+_FINGERPRINTS: Final = ("ip_prefix", "asn_agent", "tls_agent")
+
+
+class TickOutput(msgspec.Struct):
+    """What a lane has to say after a tick; `evidence` ends with the lane's watermark."""
+
+    tick: int
+    evidence: list[Evidence]
+    signals: list[Signal]
+    alerts: list[Alert]
+    activity: list[Activity]
+
+
+class Lane:
+    """The detectors, accounts and cohorts of one partition.
+
+    Args:
+        partition: its number: the source of its evidence.
+        config: shared by all lanes.
+
+    Attributes:
+        late: events that came after their tick was closed; they count in the next one.
+    """
+
+    def __init__(self, partition: int, config: DetectConfig) -> None:
+        params = config.params
+        self._partition = partition
+        self._config = config
+        self._tick_ms = params.tick_ms
+        self._accounts = AccountTable(params.accounts.capacity, int(params.accounts.idle_days * _DAY_MS))
+        self._detectors: list[Detector] = registry.build(registry.Parts(params, config.scanner, config.hasher))
+        self._shadow = {d.name for d in self._detectors if getattr(params, d.name).shadow}
+        self._cohorts = CohortBook(
+            params.cohorts,
+            floors={TEMPLATE: params.template_family.min_accounts},
+            row_of=self._row_of,
+            show=config.hasher.show,
+        )
+        self._population = PopulationSample(params.population)
+        self._activity = ActivityBook(params.accounts.capacity)
+        self._frames: list[EventFrame] = []
+        self._oldest: int | None = None
+        self._closed = 0
+        self.newest: int | None = None
+        self.late = 0
+
+    @property
+    def pending(self) -> int:
+        """Events offered that are not in a closed tick yet."""
+        return sum(len(frame) for frame in self._frames)
+
+    @property
+    def accounts(self) -> int:
+        """Accounts held."""
+        return len(self._accounts)
+
+    def offer(self, frame: EventFrame) -> None:
+        """Take events of this partition, in any order."""
+        if not len(frame):
+            return
+        self._frames.append(frame)
+        oldest, newest = int(frame.ts.min()), int(frame.ts.max())
+        self._oldest = oldest if self._oldest is None else min(self._oldest, oldest)
+        self.newest = newest if self.newest is None else max(self.newest, newest)
+
+    def close_until(self, watermark: int) -> Iterator[TickOutput]:
+        """Close, in order, every tick that ends at or before `watermark`."""
+        end = watermark - watermark % self._tick_ms
+        if end <= self._closed:
+            return
+        if self._oldest is not None and self._oldest < end:
+            yield from self._close(end)
+        if self._closed < end:
+            self._closed = end
+            yield TickOutput(end, [Watermark(source=self._partition, ts=end)], [], [], [])
+
+    def flush(self) -> Iterator[TickOutput]:
+        """Close all ticks with events and send all that was held back (end of input, or idle)."""
+        if self.newest is not None:
+            yield from self.close_until(self.newest - self.newest % self._tick_ms + self._tick_ms)
+        if self._closed:
+            evidence: list[Evidence] = [*self._cohorts.due(self._partition, self._closed, everything=True)]
+            population = self._population.due(self._partition, self._closed, self._accounts, everything=True)
+            if population is not None:
+                evidence.append(population)
+            evidence.append(Watermark(source=self._partition, ts=self._closed))
+            yield TickOutput(self._closed, evidence, [], [], self._activity.rows(self._closed))
+
+    def _close(self, end: int) -> Iterator[TickOutput]:
+        frame = concat(self._frames)
+        tick = frame.ts // self._tick_ms
+        late = frame.ts < self._closed
+        self.late += int(late.sum())
+        # A late event counts in the first tick still open; what was decided stays decided.
+        tick[late] = self._closed // self._tick_ms
+        order = event_order(frame)
+        order = order[np.argsort(tick[order], kind="stable")]
+        ordered = tick[order]
+        done = int(np.searchsorted(ordered, end // self._tick_ms))
+        rest = order[done:]
+        self._frames = [frame.take(np.sort(rest))] if len(rest) else []
+        self._oldest = int(frame.ts[rest].min()) if len(rest) else None
+        ends, starts = np.unique(ordered[:done], return_index=True)
+        for number, indices in zip(ends.tolist(), np.split(order[:done], starts[1:]), strict=True):
+            self._closed = (number + 1) * self._tick_ms
+            yield self._tick(self._closed, frame.take(indices))
+
+    def _tick(self, end: int, frame: EventFrame) -> TickOutput:
+        tick = Tick(end, frame, self._slots(end, frame), self._accounts)
+        self._enrich(tick)
+        reports = [(d, d.score(tick)) for d in self._detectors]
+        counted = [(d, report) for d, report in reports if d.name not in self._shadow]
+        signals = [signal for d, report in reports if d.ready for signal in self._signals(tick, d, report)]
+        for detector, report in counted:
+            for touches in report.touches:
+                signals += self._touch(tick, detector, touches)
+        activity = self._activity.learn(tick)
+        for detector in self._detectors:
+            detector.learn(tick)
+        self._count(tick, [report for _, report in counted])
+        alerts = account_alerts.due(tick, self._accounts, self._config)
+        evidence: list[Evidence] = [*self._cohorts.due(self._partition, end)]
+        population = self._population.due(self._partition, end, self._accounts)
+        if population is not None:
+            evidence.append(population)
+        evidence.append(Watermark(source=self._partition, ts=end))
+        return TickOutput(end, evidence, signals, alerts, activity)
+
+    def _slots(self, end: int, frame: EventFrame) -> I64:
+        """The account slot of each event; ABSENT where an event has no account."""
+        slot = np.full(len(frame), ABSENT, np.int64)
+        owned = np.flatnonzero(frame.rank > 0)
+        if not len(owned):
+            return slot
+        hashes, first, place = np.unique(frame.account_hash[owned], return_index=True, return_inverse=True)
+        names = frame.account[owned[first]].tolist()
+        slots, evicted = self._accounts.slots(names, hashes, end)
+        for name in evicted:
+            self._cohorts.forget(name)
+        slot[owned] = slots[place]
+        return slot
+
+    def _enrich(self, tick: Tick) -> None:
+        """What is said about accounts, and where their requests come from: the latest word counts."""
+        frame, accounts = tick.frame, self._accounts
+        accounts["last_seen"][tick.slot[tick.slot >= 0]] = np.maximum(
+            accounts["last_seen"][tick.slot[tick.slot >= 0]], frame.ts[tick.slot >= 0]
+        )
+        said = np.flatnonzero(frame.rank == RANKS[Account])
+        for name in _ENRICHMENT:
+            value = getattr(frame, name)[said]
+            known = value != (ABSENT if name == "created" else 0)
+            accounts[name][tick.slot[said[known]]] = value[known]
+        banned = np.flatnonzero(frame.rank == RANKS[Enforcement])
+        accounts["banned"][tick.slot[banned]] = frame.banned[banned]
+        for row in np.concatenate([said, banned]).tolist():
+            self._cohorts.changed(frame.account[row])
+        requests = tick.requests()
+        for name in _FINGERPRINTS:
+            value = getattr(frame, name)[requests]
+            accounts[name][tick.slot[requests[value != 0]]] = value[value != 0]
+
+    def _count(self, tick: Tick, reports: list[Report]) -> None:
+        """Add the tick's requests, and what detectors counted in them, to the account table."""
+        accounts, frame = self._accounts, tick.frame
+        requests = tick.requests()
+        slot = tick.slot[requests]
+        slots, first = np.unique(slot, return_index=True)
+        new = accounts["requests"][slots] == 0
+        accounts["first_seen"][slots[new]] = frame.ts[requests[first[new]]]
+        np.add.at(accounts["requests"], slot, 1)
+        hour = (frame.ts[requests] // _HOUR_MS % 24).astype(np.int32)
+        np.bitwise_or.at(accounts["hours"], slot, np.int32(1) << hour)
+        for report in reports:
+            for column, (rows, amounts) in report.counts.items():
+                np.add.at(accounts[column], tick.slot[rows], amounts.astype(np.int32))
+
+    def _signals(self, tick: Tick, detector: Detector, report: Report) -> Iterator[Signal]:
+        floor = getattr(getattr(self._config.params, detector.name), "report_floor", 0.0)
+        found, frame = report.findings, tick.frame
+        for i in np.flatnonzero(found.score >= floor).tolist():
+            row = int(found.row[i])
+            yield Signal(
+                ts=int(frame.ts[row]),
+                request_id=frame.ids[row],
+                account=frame.account[row],
+                cohort=None,
+                detector=detector.name,
+                score=round(float(found.score[i]), 6),
+                p_value=round(float(min(found.p_value[i], 1.0)), 9),
+                evidence=found.evidence[i],
+            )
+
+    def _touch(self, tick: Tick, detector: Detector, touches: Touches) -> Iterator[Signal]:
+        """Add a tick's touches to their cohorts; a signal for each cohort that doubled."""
+        if not len(touches.row):
+            return
+        frame, book = tick.frame, self._cohorts
+        order = np.lexsort((touches.row, tick.slot[touches.row], touches.key))
+        row, key, variant = touches.row[order], touches.key[order], touches.variant[order]
+        slot = tick.slot[row]
+        # A request that carries a family in both its texts counts once in it.
+        once = np.ones(len(row), np.bool_)
+        once[1:] = (row[1:] != row[:-1]) | (key[1:] != key[:-1])
+        row, key, variant, slot = row[once], key[once], variant[once], slot[once]
+        bounds = np.flatnonzero(np.diff(key, prepend=~key[:1], append=~key[-1:]))
+        for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+            cohort = (touches.kind, int(key[start]))
+            if cohort not in book and cohort[1] in touches.carriers:
+                earlier = touches.carriers[cohort[1]]
+                book.touch(
+                    cohort,
+                    [Touch(c.account, 1, c.strong != 0, c.weak != 0, c.ts, c.ts) for c in earlier if c.account in self._accounts],
+                    [],
+                    [],
+                )
+            before = book.members(cohort)
+            block, who = row[start:end], slot[start:end]
+            splits = np.flatnonzero(np.diff(who)) + 1
+            masks = int(np.bitwise_or.reduce(frame.strong[block] | frame.weak[block]))
+            book.touch(
+                cohort,
+                [_touch(frame, rows) for rows in np.split(block, splits)],
+                [v for v in variant[start:end].tolist() if v],
+                self._config.scanner.names(masks),
+            )
+            if touches.kind == TEMPLATE and book.wants_skeleton(cohort):
+                book.set_skeleton(cohort, detector.skeleton(tick, int(block[0]), cohort[1]))
+                yield self._cohort_signal(frame, int(block[-1]), detector, cohort, before)
+
+    def _cohort_signal(
+        self, frame: EventFrame, row: int, detector: Detector, cohort: tuple[str, int], before: int
+    ) -> Signal:
+        members = self._cohorts.members(cohort)
+        wider, of = self._cohorts.at_least(cohort[0], members)
+        return Signal(
+            ts=int(frame.ts[row]),
+            request_id=None,
+            account=None,
+            cohort=self._config.hasher.show(*cohort),
+            detector=detector.name,
+            score=round(1 - (1 + wider) / (2 + of), 6),
+            p_value=round((1 + wider) / (1 + of), 9),
+            evidence={"accounts": members, "accounts_before": before, "families_as_wide": wider, "families": of},
+        )
+
+    def _row_of(self, account: str) -> AccountRow | None:
+        slot = self._accounts.slot(account)
+        return None if slot is None else self._accounts.row(slot)
+
+    def snapshot(self) -> bytes:
+        """All state but the events still pending: those are read again from their offsets."""
+        return msgspec.msgpack.encode(
+            (
+                self._closed,
+                self.late,
+                self._accounts.snapshot(),
+                self._cohorts.snapshot(),
+                self._population.snapshot(),
+                self._activity.snapshot(),
+                {detector.name: detector.snapshot() for detector in self._detectors},
+            )
+        )
+
+    def restore(self, data: bytes) -> None:
+        """Replace the state by a snapshot of a lane of the same parameters; pending events are dropped."""
+        closed, late, accounts, cohorts, population, activity, detectors = msgspec.msgpack.decode(
+            data, type=tuple[int, int, bytes, bytes, bytes, bytes, dict[str, bytes]]
+        )
+        self._frames, self._oldest, self.newest = [], None, closed - 1 if closed else None
+        self._closed, self.late = closed, late
+        self._accounts.restore(accounts)
+        self._cohorts.restore(cohorts)
+        self._population.restore(population)
+        self._activity.restore(activity)
+        for detector in self._detectors:
+            detector.restore(detectors[detector.name])
+
+
+def _touch(frame: EventFrame, rows: I64) -> Touch:
+    ts = frame.ts[rows]
+    return Touch(
+        account=frame.account[rows[0]],
+        requests=len(rows),
+        strong=int((frame.strong[rows] != 0).sum()),
+        weak=int((frame.weak[rows] != 0).sum()),
+        first=int(ts.min()),
+        last=int(ts.max()),
+    )
+
+

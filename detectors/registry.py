@@ -1,0 +1,34 @@
+"""All detectors: a name, its parameters and how it is made. Add a detector here, and its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from detectors.contract import Detector
+from detectors.elicitation import Elicitation
+from detectors.hashing import KeyedHasher
+from detectors.params import DetectorParams
+from detectors.pattern_scan import PatternScanner
+from detectors.signature_replay import SignatureReplay
+from detectors.template_family import TemplateFamily
+
+
+class Parts(NamedTuple):
+    """What a detector may be built from."""
+
+    params: DetectorParams
+    scanner: PatternScanner
+    hasher: KeyedHasher
+
+
+REGISTRY: Final[dict[str, Callable[[Parts], Detector]]] = {
+    "elicitation": lambda parts: Elicitation(parts.params.elicitation, parts.scanner),
+    "template_family": lambda parts: TemplateFamily(parts.params.template_family, parts.params.features),
+    "signature_replay": lambda parts: SignatureReplay(parts.params.signature_replay, parts.hasher),
+}
+
+
+def build(parts: Parts) -> list[Detector]:
+    """The enabled detectors, in the registry's order."""
+    return [make(parts) for name, make in REGISTRY.items() if getattr(parts.params, name).enabled]

@@ -1,0 +1,207 @@
+"""Bounded sketches: a rotating Bloom filter, a rotating account counter, and bottom-k samples."""
+
+from __future__ import annotations
+
+import heapq
+import io
+import math
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.hashing import U64, combine, mix
+
+_PROBES: Final = 4
+_LOW: Final = np.uint64(0xFFFFFFFF)
+_THIRTY_TWO: Final = np.uint64(32)
+
+
+def _pack(**arrays: NDArray[np.generic]) -> bytes:
+    out = io.BytesIO()
+    np.savez_compressed(out, allow_pickle=False, **arrays)
+    return out.getvalue()
+
+
+class PanedBloom:
+    """A set of 64-bit hashes that forgets: two Bloom filters, the older dropped at each turn of the pane.
+
+    A member added during the last pane is found for certain; one that was never added is found with about
+    the stated chance while a pane holds no more than `capacity` members (Bloom, 1970; two hashes drive all
+    probes, Kirsch and Mitzenmacher, 2006).
+
+    Args:
+        bits: log2 of the bits of one pane.
+        pane_ms: length of a pane, event time.
+    """
+
+    def __init__(self, bits: int, pane_ms: int) -> None:
+        self._mask = np.uint64(2**bits - 1)
+        self._pane_ms = pane_ms
+        self._pane: int | None = None
+        self._current = np.zeros(2**bits // 8, np.uint8)
+        self._previous = np.zeros(2**bits // 8, np.uint8)
+
+    @staticmethod
+    def bits_for(capacity: int, false_positive_rate: float) -> int:
+        """log2 of the bits that keep the false positives of two full panes under the rate."""
+        per_pane = 1 - math.sqrt(1 - false_positive_rate)
+        load = -math.log(1 - per_pane ** (1 / _PROBES)) / _PROBES
+        return max(10, math.ceil(math.log2(capacity / load)))
+
+    @property
+    def nbytes(self) -> int:
+        return self._current.nbytes + self._previous.nbytes
+
+    def turn(self, now: int) -> int:
+        """Move to the pane of event time `now`; the number of panes turned (0 mostly)."""
+        pane = now // self._pane_ms
+        if self._pane is None or pane <= self._pane:
+            self._pane = pane if self._pane is None else self._pane
+            return 0
+        turned = pane - self._pane
+        self._previous = self._current if turned == 1 else np.zeros_like(self._current)
+        self._current = np.zeros_like(self._current)
+        self._pane = pane
+        return turned
+
+    def _probes(self, hashes: U64) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        step = (mix(hashes) | np.uint64(1))[:, None]
+        places = (hashes[:, None] + step * np.arange(_PROBES, dtype=np.uint64)) & self._mask
+        return (places >> np.uint64(3)).astype(np.int64), np.uint8(1) << (places & np.uint64(7)).astype(np.uint8)
+
+    def contains(self, hashes: U64) -> NDArray[np.bool_]:
+        """Membership of each hash in either pane; shape (n,)."""
+        byte, bit = self._probes(hashes)
+        now = ((self._current[byte] & bit) != 0).all(axis=1)
+        before = ((self._previous[byte] & bit) != 0).all(axis=1)
+        return np.asarray(now | before)
+
+    def in_current(self, hashes: U64) -> NDArray[np.bool_]:
+        """Membership of each hash in the current pane alone; shape (n,)."""
+        byte, bit = self._probes(hashes)
+        return np.asarray(((self._current[byte] & bit) != 0).all(axis=1))
+
+    def add(self, hashes: U64) -> None:
+        """Add hashes to the current pane."""
+        byte, bit = self._probes(hashes)
+        np.bitwise_or.at(self._current, byte.ravel(), bit.ravel())
+
+    def snapshot(self) -> bytes:
+        pane = np.array([] if self._pane is None else [self._pane], np.int64)
+        return _pack(current=self._current, previous=self._previous, pane=pane)
+
+    def restore(self, data: bytes) -> None:
+        with np.load(io.BytesIO(data), allow_pickle=False) as state:
+            self._current, self._previous = state["current"].copy(), state["previous"].copy()
+            self._pane = int(state["pane"][0]) if len(state["pane"]) else None
+
+
+class AccountCounter:
+    """How many distinct accounts carried each item lately, within bounded memory.
+
+    A Bloom filter of (item, account) pairs lets each account count once a pane; a count-min sketch
+    (Cormode and Muthukrishnan, 2005) of two rows holds the counts. The larger of the current and the
+    previous pane is the answer: never more than the accounts of the better pane plus collisions.
+
+    Args:
+        bits: log2 of the bits of the pair filter; the counters take a thirty-second of them as cells.
+        pane_ms: length of a pane, event time.
+    """
+
+    _ROWS: Final = 2
+
+    def __init__(self, bits: int, pane_ms: int) -> None:
+        self._pairs = PanedBloom(bits, pane_ms)
+        self._cells = np.uint64(2 ** max(bits - 5, 8) - 1)
+        self._current = np.zeros((self._ROWS, int(self._cells) + 1), np.uint32)
+        self._previous = np.zeros_like(self._current)
+
+    @property
+    def nbytes(self) -> int:
+        return self._pairs.nbytes + self._current.nbytes + self._previous.nbytes
+
+    def turn(self, now: int) -> None:
+        """Move to the pane of event time `now`."""
+        turned = self._pairs.turn(now)
+        if turned:
+            self._previous = self._current if turned == 1 else np.zeros_like(self._current)
+            self._current = np.zeros_like(self._current)
+
+    def add(self, items: U64, accounts: U64) -> None:
+        """Count each account (n,) once for each of its items (n,)."""
+        pairs, first = np.unique(combine(items, accounts), return_index=True)
+        fresh = ~self._pairs.in_current(pairs)
+        self._pairs.add(pairs[fresh])
+        for row, cell in enumerate(self._places(items[first[fresh]])):
+            np.add.at(self._current[row], cell, 1)
+
+    def counts(self, items: U64) -> NDArray[np.int64]:
+        """Estimated distinct accounts of each item; shape (n,)."""
+        best = np.zeros(len(items), np.int64)
+        cells = self._places(items)
+        for pane in (self._current, self._previous):
+            rows = [pane[row][cell] for row, cell in enumerate(cells)]
+            best = np.maximum(best, np.minimum(*rows).astype(np.int64))
+        return best
+
+    def _places(self, items: U64) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        scattered = mix(items)
+        return (
+            ((scattered & _LOW) & self._cells).astype(np.int64),
+            ((scattered >> _THIRTY_TWO) & self._cells).astype(np.int64),
+        )
+
+    def snapshot(self) -> bytes:
+        return msgspec.msgpack.encode(
+            (self._pairs.snapshot(), _pack(current=self._current, previous=self._previous))
+        )
+
+    def restore(self, data: bytes) -> None:
+        pairs, counters = msgspec.msgpack.decode(data, type=tuple[bytes, bytes])
+        self._pairs.restore(pairs)
+        with np.load(io.BytesIO(counters), allow_pickle=False) as state:
+            self._current, self._previous = state["current"].copy(), state["previous"].copy()
+
+
+class BottomK:
+    """The k smallest distinct hashes seen: a uniform sample of distinct items, and their number.
+
+    Union is the k smallest of both, so sketches merge in any order (KMV: Bar-Yossef et al., RANDOM 2002).
+
+    >>> a, b = BottomK(64), BottomK(64)
+    >>> a.update(range(0, 40)); b.update(range(20, 60)); a.update(b.values); a.estimate()
+    60.0
+    """
+
+    def __init__(self, k: int, values: Iterable[int] = ()) -> None:
+        self._k = k
+        self._heap: list[int] = []  # negated: the largest kept value on top
+        self._kept: set[int] = set()
+        self.update(values)
+
+    @property
+    def values(self) -> list[int]:
+        """The kept hashes, ascending."""
+        return sorted(self._kept)
+
+    def update(self, values: Iterable[int]) -> None:
+        """Offer hashes (uniform over 0 to 2**64)."""
+        for value in values:
+            if value in self._kept:
+                continue
+            if len(self._heap) < self._k:
+                heapq.heappush(self._heap, -value)
+            elif value < -self._heap[0]:
+                self._kept.discard(-heapq.heappushpop(self._heap, -value))
+            else:
+                continue
+            self._kept.add(value)
+
+    def estimate(self) -> float:
+        """Estimated number of distinct items; exact below k."""
+        if len(self._heap) < self._k:
+            return float(len(self._heap))
+        return (self._k - 1) / (-self._heap[0] / 2**64)

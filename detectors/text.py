@@ -1,0 +1,175 @@
+"""Text to word and shingle hashes, a whole batch at a time, on bytes with numpy.
+
+Words are runs of letters and digits, lower-cased and NFKC-normalised; every digit counts as the same
+digit, so that numbered slots do not split a family; in scripts without spaces (kana, Han, Hangul) every
+character is a word. A shingle is `width` consecutive words (Broder, 1997).
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.hashing import U64, mix
+
+I64 = NDArray[np.int64]
+
+_MULTIPLIER: Final = 0x9FB21C651E98DF25  # odd, from xxHash3's mixing constants
+_LONGEST_WORD: Final = 64  # bytes of a word that count: longer ones are blobs, told apart well enough by these
+
+
+class Ragged(NamedTuple):
+    """Rows of varying length: row i is ``values[offsets[i]:offsets[i + 1]]``."""
+
+    values: U64
+    offsets: I64
+
+    @property
+    def rows(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> I64:
+        return np.diff(self.offsets)
+
+    def row_ids(self) -> I64:
+        """The row of each value; shape (len(values),)."""
+        return np.repeat(np.arange(self.rows), self.lengths)
+
+    def take(self, indices: I64) -> Ragged:
+        """The given rows, in that order."""
+        starts = self.offsets[:-1][indices]
+        lengths = self.lengths[indices]
+        offsets = _offsets(lengths)
+        where = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+        return Ragged(self.values[where], offsets)
+
+
+def empty_ragged(rows: int) -> Ragged:
+    """`rows` empty rows."""
+    return Ragged(np.empty(0, np.uint64), np.zeros(rows + 1, np.int64))
+
+
+def concat_ragged(parts: Sequence[Ragged]) -> Ragged:
+    """The rows of all parts, one after the other."""
+    lengths = np.concatenate([part.lengths for part in parts])
+    return Ragged(np.concatenate([part.values for part in parts]), _offsets(lengths))
+
+
+def _offsets(lengths: I64) -> I64:
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def _byte_tables() -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    value = np.arange(256, dtype=np.uint64) + np.uint64(1)
+    word = np.zeros(256, np.bool_)
+    for code in range(256):
+        word[code] = code >= 0x80 or chr(code).isalnum() or code == ord("_")
+    value[ord("0") : ord("9") + 1] = ord("0") + 1
+    return value, word
+
+
+def _powers() -> U64:
+    powers = np.empty(_LONGEST_WORD, np.uint64)
+    power = 1
+    for i in range(_LONGEST_WORD):
+        powers[i] = power
+        power = power * _MULTIPLIER % 2**64
+    return powers
+
+
+_VALUE, _IS_WORD = _byte_tables()
+_POWERS: Final = _powers()
+
+
+def normalise(text: str, max_chars: int) -> str:
+    """Lower case, NFKC, and at most `max_chars` characters: half from the head, half from the tail."""
+    if len(text) > max_chars:
+        half = max_chars // 2
+        text = f"{text[:half]}\n{text[-half:]}"
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return text.lower()
+
+
+class Words(NamedTuple):
+    """Word hashes per text, and where each word stands in the joined bytes (for skeletons)."""
+
+    hashes: Ragged
+    starts: I64
+    ends: I64
+    data: bytes
+
+
+def words(texts: Sequence[str]) -> Words:
+    """Hash the words of normalised texts.
+
+    Args:
+        texts: normalised by :func:`normalise`.
+
+    Returns:
+        Hashes as rows (one a text), and the byte span of each word in ``data``, the joined texts.
+    """
+    encoded = [text.encode() for text in texts]
+    data = b"\0".join(encoded)
+    row_starts = _offsets(np.fromiter((len(e) + 1 for e in encoded), np.int64, len(encoded)))
+    raw = np.frombuffer(data, np.uint8)
+    if not len(raw):
+        nothing = np.empty(0, np.int64)
+        return Words(empty_ragged(len(encoded)), nothing, nothing, data)
+    is_word = _IS_WORD[raw]
+    begins = is_word.copy()
+    begins[1:] &= ~is_word[:-1]
+    if not data.isascii():
+        # U+2000 to U+2FFF (lead byte E2) are punctuation and symbols: quotes, dashes, arrows.
+        symbol = np.flatnonzero(raw == 0xE2)
+        for k in range(3):
+            is_word[np.minimum(symbol + k, len(raw) - 1)] = False
+        begins = is_word.copy()
+        begins[1:] &= ~is_word[:-1]
+        ideograph = np.flatnonzero((raw >= 0xE3) & (raw <= 0xED))
+        begins[ideograph] = True
+        after = ideograph + 3
+        after = after[after < len(raw)]
+        begins[after] |= is_word[after]
+    at = np.flatnonzero(is_word)
+    if not len(at):
+        nothing = np.empty(0, np.int64)
+        return Words(empty_ragged(len(encoded)), nothing, nothing, data)
+    first = np.flatnonzero(begins[at])
+    lengths = np.diff(np.append(first, len(at)))
+    place = np.arange(len(at)) - np.repeat(first, lengths)
+    weight = _POWERS[np.minimum(place, _LONGEST_WORD - 1)]
+    weight[place >= _LONGEST_WORD] = 0
+    hashes = mix(np.add.reduceat(_VALUE[raw[at]] * weight, first))
+    starts = at[first]
+    counts = np.diff(np.searchsorted(starts, row_starts))
+    return Words(Ragged(hashes, _offsets(counts)), starts, starts + lengths, data)
+
+
+def shingles(word_hashes: Ragged, width: int, limit: int) -> Ragged:
+    """Hashes of `width` consecutive words, at most `limit` a row: half from its head, half from its tail.
+
+    A text with fewer words than `width` has none: short texts are shared by everybody.
+    """
+    tokens = word_hashes.values
+    lengths = word_hashes.lengths
+    counts = np.maximum(lengths - width + 1, 0)
+    total = len(tokens) - width + 1
+    if total <= 0 or not counts.any():
+        return empty_ragged(word_hashes.rows)
+    acc = tokens[:total].copy()
+    for k in range(1, width):
+        acc *= np.uint64(_MULTIPLIER)
+        acc += tokens[k : total + k]
+    kept = np.minimum(counts, limit)
+    offsets = _offsets(kept)
+    place = np.arange(offsets[-1]) - np.repeat(offsets[:-1], kept)
+    skip = np.where(place >= np.repeat((kept + 1) // 2, kept), np.repeat(counts - kept, kept), 0)
+    return Ragged(mix(acc[np.repeat(word_hashes.offsets[:-1], kept) + place + skip]), offsets)
