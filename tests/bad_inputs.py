@@ -288,15 +288,14 @@ def _not_an_object(rng: random.Random) -> BadInput:
 
 def _duplicate_keys(rng: random.Random) -> BadInput:
     whole = _open(rng)
-    return rng.choice(
-        [
-            (b'{"type":"release",' + whole[1:] + b"}", "unknown_type"),
-            (whole + b',"ts":"later"}', "wrong_type"),
-            (whole + b',"account":"a2","account":null}', "wrong_type"),
-            (whole + b',"id":"r2","id":""}', "out_of_range"),
-            (whole + b',"params":{"n":1,"n":-1}}', "out_of_range"),
-        ]
-    )
+    choices: list[BadInput] = [
+        (b'{"type":"release",' + whole[1:] + b"}", "unknown_type"),
+        (whole + b',"ts":"later"}', "wrong_type"),
+        (whole + b',"account":"a2","account":null}', "wrong_type"),
+        (whole + b',"id":"r2","id":""}', "out_of_range"),
+        (whole + b',"params":{"n":1,"n":-1}}', "out_of_range"),
+    ]
+    return rng.choice(choices)
 
 
 def _syntax(rng: random.Random) -> BadInput:
@@ -330,17 +329,16 @@ def _deep(rng: random.Random) -> BadInput:
     lists, objects = b"[" * depth + b"]" * depth, b'{"a":' * depth + b"1" + b"}" * depth
     nested = rng.choice([lists, objects])
     tool = b',"messages":[{"role":"user","content":[{"type":"tool_use","input":' + nested + b"}]}]}"
-    return rng.choice(
-        [
-            (lists, "not_an_object"),
-            (b"[" * depth, "not_an_object"),
-            (objects, "too_deep"),
-            (b'{"a":' * depth, "too_deep"),
-            (_open(rng) + b',"region":' + nested + b"}", "too_deep"),
-            (_open(rng) + b',"system":' + nested + b"}", "wrong_type"),
-            (_open(rng) + tool, "too_deep"),
-        ]
-    )
+    choices: list[BadInput] = [
+        (lists, "not_an_object"),
+        (b"[" * depth, "not_an_object"),
+        (objects, "too_deep"),
+        (b'{"a":' * depth, "too_deep"),
+        (_open(rng) + b',"region":' + nested + b"}", "too_deep"),
+        (_open(rng) + b',"system":' + nested + b"}", "wrong_type"),
+        (_open(rng) + tool, "too_deep"),
+    ]
+    return rng.choice(choices)
 
 
 def _huge(rng: random.Random) -> BadInput:
