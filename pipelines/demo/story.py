@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +15,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from infra.clickhouse.named import NamedQuery
 from pipelines.alert_views import clean, when
 from pipelines.demo.campaign import KIND, PUBLISHED_BY
 from pipelines.demo.outcome import Outcome
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
 WIDTH: Final = 100
 MAX_VALUE_CHARS: Final = 300
 MAX_LIST: Final = 4
-MAX_ROWS: Final = 12
+MAX_ROWS: Final = 6
+MAX_COLUMNS: Final = 8
+MAX_UPRIGHT: Final = 2
 HOUR_MS: Final = 3_600_000
 
 # What each benign kind shares with a campaign, as its line of the table says.
@@ -131,23 +135,34 @@ def benign(out: Console, outcome: Outcome) -> None:
     out.print(Padding(table, (0, 0)))
 
 
-def query(out: Console, name: str, sql: str, frame: pd.DataFrame) -> None:
-    """An analyst's query and the rows it gave."""
-    out.print(f"  {name}", style="bold")
-    body = "\n".join(line for line in sql.strip().splitlines() if not line.lstrip().startswith("--"))
-    out.print(Padding(Syntax(body, "sql", theme="ansi_light", background_color="default", word_wrap=True), (0, 4)))
-    out.print()
-    table = Table(box=None, padding=(0, 1), header_style="bold")
-    for column in frame.columns:
-        numbers = frame[column].dtype.kind in "iuf"
-        table.add_column(str(column), justify="right" if numbers else "left", overflow="fold")
-    for row in frame.head(MAX_ROWS).itertuples(index=False):
-        table.add_row(*(value(cell) for cell in row))
+def query(out: Console, named: NamedQuery, params: Mapping[str, Any], frame: pd.DataFrame) -> None:
+    """An analyst's query and the rows it gave; wide rows stand upright."""
+    out.print(f"  {named.title}", style="bold")
+    out.print(Text(f"  infra/clickhouse/queries/{named.name}.sql" + "".join(f", {k} = {v}" for k, v in params.items())))
+    body = "\n".join(line for line in named.sql.splitlines() if not line.startswith("--")).strip()
+    out.print(Padding(Syntax(body, "sql", theme="ansi_light", background_color="default", word_wrap=True), (1, 4)))
+    upright = len(frame.columns) > MAX_COLUMNS
+    # As plain Python values: numpy's integers are no ints, and every kind of "missing" becomes None.
+    rows = frame.astype(object).where(frame.notna(), None)
+    table = Table(box=None, padding=(0, 1), header_style="bold", show_header=not upright)
+    if upright:
+        for row in rows.head(MAX_UPRIGHT).itertuples(index=False):
+            for column, cell in zip(frame.columns, row, strict=True):
+                table.add_row(Text(str(column), style="bold"), value(cell))
+            table.add_row()
+    else:
+        for column in frame.columns:
+            numbers = frame[column].dtype.kind in "iuf"
+            table.add_column(str(column), justify="right" if numbers else "left", overflow="fold")
+        for row in rows.head(MAX_ROWS).itertuples(index=False):
+            table.add_row(*(value(cell) for cell in row))
     out.print(Padding(table, (0, 3)))
-    if len(frame) > MAX_ROWS:
-        out.print(f"    … {len(frame) - MAX_ROWS} more rows")
+    hidden = len(frame) - (MAX_UPRIGHT if upright else MAX_ROWS)
+    if hidden > 0:
+        out.print(f"    … {hidden:,} more rows")
     if frame.empty:
         out.print("    no rows")
+    out.print()
 
 
 def onward(out: Console, files: Mapping[str, Path], alert_id: str | None) -> None:
@@ -191,6 +206,8 @@ def value(item: Any) -> str:
     """
     if isinstance(item, bool) or item is None:
         return str(item).lower() if item is not None else "-"
+    if isinstance(item, datetime):
+        return when(int(item.timestamp() * 1000))
     if isinstance(item, float):
         return f"{item:.3g}" if abs(item) < 1000 else f"{item:,.0f}"
     if isinstance(item, int):

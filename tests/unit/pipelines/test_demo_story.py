@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from infra.clickhouse.named import NamedQuery
 from pipelines.demo import story
 from pipelines.demo.outcome import Outcome, evaluate
 from pipelines.demo.prompts import Prompt, PromptSets
@@ -117,14 +118,34 @@ def test_verdict_tells_success_from_failure(found: Outcome) -> None:
 
 
 def test_a_query_is_shown_with_its_rows() -> None:
-    frame = pd.DataFrame({"campaign": ["camp-7"], "accounts": [240], "score": [0.93]})
-    text = printed(story.query, "campaigns", "-- a comment\nSELECT 1\nFROM alerts\n", frame)
+    named = NamedQuery(name="q", title="Who", about="", parameters={}, sql="-- Who\nSELECT 1\nFROM alerts")
+    frame = pd.DataFrame(
+        {
+            "campaign": ["camp-7", "camp-8"],
+            "accounts": [1240, 3],
+            "at": [pd.Timestamp(0, tz="UTC"), pd.NaT],
+            "signals": [["even_shares"], []],
+        }
+    )
+    text = printed(story.query, named, {"campaign": "camp-7"}, frame)
+    assert "queries/q.sql, campaign = camp-7" in text
     assert "SELECT 1" in text
-    assert "a comment" not in text
-    assert "240" in text
+    assert "-- Who" not in text
+    words = text.split()
+    assert {"1,240", "00:00:00Z", "even_shares"} <= set(words)
+    assert text.rstrip().endswith("-")
+    assert "NaT" not in text
     long = pd.DataFrame({"n": range(story.MAX_ROWS + 3)})
-    assert "… 3 more rows" in printed(story.query, "q", "SELECT n", long)
-    assert "no rows" in printed(story.query, "q", "SELECT n", long.head(0))
+    assert "… 3 more rows" in printed(story.query, named, {}, long)
+    assert "no rows" in printed(story.query, named, {}, long.head(0))
+
+
+def test_wide_rows_stand_upright() -> None:
+    named = NamedQuery(name="q", title="Who", about="", parameters={}, sql="SELECT *")
+    wide = pd.DataFrame([{f"column{n}": n for n in range(story.MAX_COLUMNS + 1)}] * 3)
+    lines = [line.split() for line in printed(story.query, named, {}, wide).splitlines()]
+    assert ["column8", "8"] in lines
+    assert ["…", "1", "more", "rows"] in lines
 
 
 def test_next_steps_hold_whole_commands(tmp_path: Path) -> None:
