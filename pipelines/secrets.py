@@ -17,7 +17,8 @@ CLICKHOUSE_PASSWORD: Final = "DISTILLWATCH_CLICKHOUSE_PASSWORD"  # noqa: S105 - 
 DEVELOPMENT_HASH_KEY: Final = b"distillwatch development key: not a secret"
 """Used where no key is given, so that the demo runs and two replays agree. It protects nobody."""
 
-MIN_HASH_KEY_BYTES: Final = 16
+# BLAKE2b takes keys of up to 64 bytes.
+HASH_KEY_BYTES: Final = (16, 64)
 # A mounted secret is a line of text; anything larger is the wrong file.
 _MAX_SECRET_BYTES: Final = 64 * 1024
 
@@ -59,8 +60,8 @@ def load_hash_key(settings: PipelineSettings, environ: Mapping[str, str] | None 
     """The key of the fingerprints' hash; see :func:`is_development_key` for the warning it may deserve.
 
     Raises:
-        UsageError: a key shorter than 16 bytes, an unreadable key file, or no key although
-            `privacy.require_hash_key` is set.
+        UsageError: a key of fewer than 16 or more than 64 bytes, an unreadable key file, or no key
+            although `privacy.require_hash_key` is set.
     """
     key = load_secret(HASH_KEY, environ)
     if key is None:
@@ -68,8 +69,11 @@ def load_hash_key(settings: PipelineSettings, environ: Mapping[str, str] | None 
             raise UsageError(f"privacy.require_hash_key is true and there is no key; set {HASH_KEY} or {HASH_KEY}_FILE")
         return DEVELOPMENT_HASH_KEY
     raw = key.encode("utf-8")
-    if len(raw) < MIN_HASH_KEY_BYTES:
-        raise UsageError(f"{HASH_KEY} must have at least {MIN_HASH_KEY_BYTES} bytes, got {len(raw)}")
+    least, most = HASH_KEY_BYTES
+    if not least <= len(raw) <= most:
+        raise UsageError(
+            f"{HASH_KEY} must have {least} to {most} bytes, got {len(raw)}; `openssl rand -hex 32` makes one"
+        )
     return raw
 
 

@@ -105,7 +105,8 @@ def test_the_hash_key_is_long_enough_or_the_development_key_or_required() -> Non
     assert load_hash_key(strict, {HASH_KEY: "0123456789abcdef"}) == b"0123456789abcdef"
     assert not is_development_key(b"0123456789abcdef")
     assert load_hash_key(lenient, {}) == DEVELOPMENT_HASH_KEY
-    with pytest.raises(UsageError, match="at least 16 bytes, got 5"):
-        load_hash_key(lenient, {HASH_KEY: "short"})
+    for key in ("short", "x" * 65):
+        with pytest.raises(UsageError, match=f"16 to 64 bytes, got {len(key)}"):
+            load_hash_key(lenient, {HASH_KEY: key})
     with pytest.raises(UsageError, match="require_hash_key is true and there is no key"):
         load_hash_key(strict, {})
