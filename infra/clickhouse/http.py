@@ -109,6 +109,8 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "distillwatch"
     timeout = _IDLE_S
+    # Headers and body leave in one packet: in two, the second waits for the caller's delayed acknowledgement.
+    wbufsize = 64 * 1024
     server: EndpointServer
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
