@@ -222,13 +222,6 @@ def _cross_checks(config: Config, files: Mapping[str, ConfigFile]) -> Iterator[P
             f"must be at least min_accounts of campaigns.toml, got {detectors.cohorts.members}",
             f"min_accounts is {campaigns.min_accounts}",
         )
-    if campaigns.harvest_alone_bits < campaigns.harvest_bits:
-        yield problem(
-            "campaigns.toml",
-            ("harvest_alone_bits",),
-            f"must be at least harvest_bits, got {campaigns.harvest_alone_bits:g}",
-            f"harvest_bits is {campaigns.harvest_bits:g}; evidence that stands alone cannot be the weaker",
-        )
     if campaigns.max_members < campaigns.min_accounts:
         yield problem(
             "campaigns.toml",

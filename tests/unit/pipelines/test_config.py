@@ -187,8 +187,6 @@ def test_a_directory_that_is_none_or_holds_no_config_is_a_problem(tmp_path: Path
     [
         ("detectors.toml", "[population]\nsample = 64\nmin_accounts = 65", 3, "population.min_accounts"),
         ("detectors.toml", "[cohorts]\nmembers = 8", 2, "cohorts.members"),
-        ("campaigns.toml", "harvest_bits = 9\nharvest_alone_bits = 8.5", 2, "harvest_alone_bits"),
-        ("campaigns.toml", "harvest_bits = 9", 1, "harvest_alone_bits"),
         ("campaigns.toml", "min_accounts = 20_000\nmax_members = 100", 2, "max_members"),
         ("pipeline.toml", "[stream]\nmax_skew_ms = 9_999", 2, "stream.max_skew_ms"),
         ("pipeline.toml", "stream = { max_pending_events = 1000 }", 1, "stream.max_pending_events"),
