@@ -22,6 +22,9 @@ MAX_RECORD_BYTES: Final = 16 * 1024 * 1024
 # Room for the batch header and the record's own framing on top of the largest record.
 MAX_REQUEST_BYTES: Final = MAX_RECORD_BYTES + 64 * 1024
 
+SESSION_TIMEOUT_S: Final = 10
+"""A killed worker's partitions wait this long for another one; heartbeats come every three seconds."""
+
 EVENT_ROLES: Final = ("requests", "responses", "accounts")
 """Roles of the topics that are keyed by account and share one partition count."""
 
@@ -115,6 +118,8 @@ def make_consumer(
         # The range assignor alone: it gives one worker the same partition of every topic it subscribes to.
         partition_assignment_strategy=(RangePartitionAssignor,),
         max_poll_records=poll_records,
+        session_timeout_ms=SESSION_TIMEOUT_S * 1000,
+        heartbeat_interval_ms=3_000,
         # A broker that creates topics by itself would give them its own partition count.
         allow_auto_create_topics=False,
         fetch_max_bytes=32 * 1024 * 1024,
@@ -140,7 +145,8 @@ def make_producer(settings: KafkaSettings, environ: Mapping[str, str] | None = N
         **options,
         acks="all",
         enable_idempotence=True,
-        compression_type="lz4",
+        # Uncompressed: Faust's client reads lz4 and zstd only with one more native library.
+        compression_type=None,
         linger_ms=5,
         batch_size=256 * 1024,
         max_request_size=MAX_REQUEST_BYTES,

@@ -7,7 +7,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from typing import Any, Final
+
+# Loggers that call the ordinary course of things a warning: back-pressure, commits that wait for a fetch.
+_NOISY: Final = ("faust.transport.producer", "mode.timers")
+
+LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 def configure_logs(level: str = "info") -> None:
@@ -31,6 +36,8 @@ def configure_logs(level: str = "info") -> None:
         level=logging.WARNING,
         format="timestamp=%(asctime)s level=%(levelname)s %(name)s: %(message)s",
     )
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def get_logger(name: str) -> Any:

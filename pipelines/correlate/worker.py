@@ -1,0 +1,119 @@
+"""Running the correlate app: topics, its event loop, signals, the status line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+from pipelines.config import Config
+from pipelines.correlate.app import Correlator, build_app, changelog_topic
+from pipelines.errors import Failure
+from pipelines.kafka_io import check_partitions, make_admin, partition_counts, topic_by_role
+from pipelines.logs import get_logger
+
+_STATUS_EVERY_S: Final = 10.0
+_WATCH_EVERY_S: Final = 0.2
+_CHANGELOG: Final = {"cleanup.policy": "compact", "max.message.bytes": str(12 * 1024 * 1024)}
+
+
+def run_correlate(config: Config, hash_key: bytes, *, once: bool) -> None:
+    """Run the app until SIGTERM or SIGINT, or with `once` until all evidence is decided on.
+
+    Raises:
+        UsageError: the settings lack something.
+        Failure: the broker or its topics are not as they must be, or an output was not acknowledged.
+    """
+    from detectors.campaigns import CampaignCore
+
+    prepare_topics(config)
+
+    def new_core() -> CampaignCore:
+        return CampaignCore(config.campaigns, config.detectors, config_version=config.version)
+
+    asyncio.run(_serve(config, new_core, once=once))
+
+
+def prepare_topics(config: Config) -> None:
+    """Check the topics the app needs and create the changelog of its table.
+
+    Raises:
+        Failure: a topic is missing or has another partition count.
+    """
+    topics = topic_by_role(config.pipeline.kafka.topics)
+    changelog = changelog_topic(config)
+    wanted = {topics["evidence"]: 1, topics["dead_letters"]: 1}
+    admin = make_admin(config.pipeline.kafka)
+    try:
+        counts = partition_counts(admin, [*wanted, topics["alerts"], changelog])
+        check_partitions(counts, wanted | {topics["alerts"]: counts.get(topics["alerts"], 1)})
+        if changelog not in counts:
+            admin.create_topics(
+                {changelog: {"num_partitions": 1, "replication_factor": -1, "configs": _CHANGELOG}}, raise_errors=False
+            )
+            admin.wait_for_topics([changelog])
+            counts = partition_counts(admin, [changelog])
+    finally:
+        admin.close()
+    # Another app's topic under this name would give the table a state that is not its own.
+    check_partitions(counts, {changelog: 1})
+
+
+async def _serve(config: Config, new_core: Any, *, once: bool) -> None:
+    log = get_logger("correlate")
+    correlator = build_app(config, new_core, once=once, wall=time.time)
+    stop = asyncio.Event()
+    with _stop_on_signals(stop):
+        log.info("started", once=once)
+        watching = None
+        try:
+            await correlator.app.start()
+            if once:
+                watching = asyncio.get_running_loop().create_task(correlator.watch_nothing_to_do())
+            await _until_over(correlator, stop, log)
+        finally:
+            if watching is not None:
+                watching.cancel()
+            await correlator.app.stop()
+    if correlator.failure is not None:
+        raise Failure(
+            f"correlate stopped without acknowledging a message: {correlator.failure}"
+        ) from correlator.failure
+    log.info("stopped", **_status(correlator))
+
+
+async def _until_over(correlator: Correlator, stop: asyncio.Event, log: Any) -> None:
+    at = time.monotonic()
+    while not (stop.is_set() or correlator.finished.is_set() or correlator.failed.is_set()):
+        if correlator.app.should_stop:
+            correlator.fail(RuntimeError("the Faust app crashed; its log says why"))
+            return
+        await asyncio.sleep(_WATCH_EVERY_S)
+        if time.monotonic() - at >= _STATUS_EVERY_S:
+            at = time.monotonic()
+            log.info("status", **_status(correlator))
+
+
+def _status(correlator: Correlator) -> dict[str, int]:
+    stage = correlator.stage
+    return {
+        "messages": stage.messages,
+        "acknowledged": correlator.acknowledged,
+        "alerts": stage.alerts,
+        "rejected": stage.rejected,
+    }
+
+
+@contextlib.contextmanager
+def _stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,74 @@
+"""What the stream workers do alike before they run: config, key, logs, the broker's failures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from pipelines.config import Config, load_config
+from pipelines.errors import Failure, UsageError
+from pipelines.logs import LEVELS, configure_logs, get_logger
+from pipelines.secrets import is_development_key, load_hash_key
+
+
+class Worker(Protocol):
+    """A worker's entry point."""
+
+    def __call__(self, config: Config, hash_key: bytes, *, once: bool) -> None:
+        """Run until told to stop."""
+
+
+def launch(
+    worker: Worker,
+    *,
+    config: Path | None,
+    bootstrap: str | None,
+    once: bool,
+    log_level: str,
+    data_dir: Path | None = None,
+) -> None:
+    """Load what a worker needs and run it.
+
+    Raises:
+        UsageError: config, secrets or options are wrong.
+        Failure: the work failed.
+    """
+    from kafka.errors import KafkaError
+
+    if log_level.lower() not in LEVELS:
+        raise UsageError(f"--log-level must be one of {', '.join(LEVELS)}, got {log_level}")
+    configure_logs(log_level)
+    loaded = override(load_config(config), bootstrap=bootstrap, data_dir=data_dir)
+    key = load_hash_key(loaded.pipeline)
+    if is_development_key(key):
+        get_logger("launch").warning(
+            "the published development key is in use; set DISTILLWATCH_HASH_KEY, or anyone can recompute fingerprints"
+        )
+    try:
+        worker(loaded, key, once=once)
+    except KafkaError as error:
+        raise Failure(f"Kafka at {loaded.pipeline.kafka.bootstrap}: {type(error).__name__}: {error}") from error
+
+
+def override(config: Config, *, bootstrap: str | None, data_dir: Path | None = None) -> Config:
+    """The config with what the command line says instead; the version stays, it does not count addresses.
+
+    Raises:
+        UsageError: a bootstrap address that no config file could hold.
+    """
+    pipeline = config.pipeline
+    if bootstrap is not None:
+        import msgspec
+
+        from pipelines.settings import KafkaSettings
+
+        try:
+            msgspec.convert({"bootstrap": bootstrap}, KafkaSettings)
+        except msgspec.ValidationError:
+            raise UsageError(f"--bootstrap must be host:port or host:port,host:port, got {bootstrap}") from None
+        pipeline = replace(pipeline, kafka=replace(pipeline.kafka, bootstrap=bootstrap))
+    if data_dir is not None:
+        pipeline = replace(pipeline, correlate=replace(pipeline.correlate, data_dir=str(data_dir)))
+    return replace(config, pipeline=pipeline)
