@@ -160,7 +160,7 @@ class Lane:
         population = self._population.due(self._partition, end, self._accounts)
         if population is not None:
             evidence.append(population)
-        evidence.append(Watermark(source=self._partition, ts=end))
+        evidence.append(Watermark(source=self._partition, ts=end, newest=int(frame.ts.max())))
         return TickOutput(end, evidence, signals, alerts, activity)
 
     def _slots(self, end: int, frame: EventFrame) -> I64:

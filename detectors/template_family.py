@@ -139,7 +139,10 @@ class TemplateFamily:
         found = words([normalise(text, self._features.max_chars)])
         width = self._features.shingle_words
         hashes = shingles(found.hashes, width, len(found.starts)).values
-        shared = np.flatnonzero(self._counter.counts(hashes) >= self._params.min_accounts)
+        counts = self._counter.counts(hashes)
+        # A word is shown only if many accounts sent it, and if it belongs to the family's core.
+        reach = max(self._params.min_accounts, int(counts.max(initial=0)) // _LEVELS)
+        shared = np.flatnonzero(counts >= reach)
         covered = np.zeros(len(found.starts), np.bool_)
         for k in range(width):
             covered[shared + k] = True

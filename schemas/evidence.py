@@ -74,10 +74,14 @@ class PopulationEvidence(Struct, tag_field="type", tag="population", omit_defaul
 
 
 class Watermark(Struct, tag_field="type", tag="watermark", omit_defaults=True):
-    """All evidence of `source` up to event time `ts` has been sent; an idle source holds nobody up."""
+    """All evidence of `source` up to event time `ts` has been sent; an idle source holds nobody up.
+
+    `newest` is the time of the newest event behind it, 0 where there was none.
+    """
 
     source: int
     ts: int
+    newest: int = 0
     idle: bool = False
 
 

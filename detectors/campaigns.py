@@ -1,0 +1,374 @@
+"""The campaign stage: merges evidence, judges cohorts, follows campaigns and names their accounts.
+
+Evidence waits until every source that is not idle has passed its tick, and is then taken in one order, so
+decisions depend neither on the order in which sources speak nor on how their messages were batched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from detectors import campaign_alerts, coordination, judgement, reference
+from detectors.campaign_state import SHARDS, Campaign, Cohort, shard_of
+from detectors.elicitation import KIND as ELICITATION
+from detectors.params import CampaignParams, DetectorParams
+from detectors.reference import Reference
+from detectors.signature_replay import KIND as REPLAY
+from schemas.alerts import Alert
+from schemas.evidence import AccountRow, CohortEvidence, Evidence, MemberRow, PopulationEvidence, Watermark
+
+_DAY_MS: Final = 86_400_000
+_GROWTH: Final = 1.1  # a cohort is judged again when it grew by a tenth
+_ATTACH: Final = 0.8  # a cohort with so many of its members in a campaign is a part of it
+_PRIOR: Final = {ELICITATION: 0.0005, REPLAY: 0.001}
+_PRIOR_WEIGHT: Final = 200.0
+
+
+class _Source(msgspec.Struct):
+    ts: int = 0
+    idle: bool = False
+    sequence: int = 0
+    waiting: list[Evidence] = []
+
+
+class _Population(msgspec.Struct):
+    rows: dict[str, AccountRow] = {}
+    accounts: int = 0
+
+
+class CampaignCore:
+    """All campaigns.
+
+    Args:
+        params: `campaigns.toml`.
+        detect: `detectors.toml`, for the size of the reference.
+        config_version: goes into every alert.
+    """
+
+    def __init__(self, params: CampaignParams, detect: DetectorParams, *, config_version: str) -> None:
+        self._params = params
+        self._population_params = detect.population
+        self._config_version = config_version
+        self._sources: dict[int, _Source] = {}
+        self._populations: dict[int, _Population] = {}
+        self._cohorts: OrderedDict[str, Cohort] = OrderedDict()
+        self._campaigns: dict[str, Campaign] = {}
+        self._campaign_of: dict[str, str] = {}
+        self._decided = 0
+        self._newest = 0
+        self._touched: dict[str, None] = {}
+        self._reference: Reference | None = None
+        self._changed: set[str] = set()
+        self._gone: set[str] = set()
+
+    @property
+    def campaigns(self) -> Mapping[str, Campaign]:
+        """Campaigns by id."""
+        return self._campaigns
+
+    def ingest(self, evidence: Evidence) -> list[Alert]:
+        """Take one message in; the alerts of all ticks that it completed."""
+        source = self._sources.setdefault(evidence.source, _Source())
+        self._changed.add(f"source:{evidence.source}")
+        source.waiting.append(evidence)
+        if not isinstance(evidence, Watermark):
+            return []
+        source.idle = evidence.idle
+        source.ts = max(source.ts, evidence.ts)
+        active = [s.ts for s in self._sources.values() if not s.idle]
+        return self._decide_until(min(active) if active else max(s.ts for s in self._sources.values()))
+
+    def flush(self) -> list[Alert]:
+        """Decide on everything that waits."""
+        return self._decide_until(2**62)
+
+    def _decide_until(self, watermark: int) -> list[Alert]:
+        due: dict[int, list[tuple[int, int, Evidence]]] = {}
+        for number, source in self._sources.items():
+            kept: list[Evidence] = []
+            for evidence in source.waiting:
+                tick = evidence.ts if isinstance(evidence, Watermark) else evidence.tick
+                if tick <= watermark:
+                    # A tick decided before takes nothing back: late evidence counts in the next decision.
+                    source.sequence += 1
+                    due.setdefault(max(tick, self._decided), []).append((number, source.sequence, evidence))
+                else:
+                    kept.append(evidence)
+            if len(kept) != len(source.waiting):
+                source.waiting = kept
+                self._changed.add(f"source:{number}")
+        alerts: list[Alert] = []
+        for tick in sorted(due):
+            for _, _, evidence in sorted(due[tick], key=lambda item: item[:2]):
+                self._take(evidence)
+            alerts += self._decide(tick)
+        return alerts
+
+    def _take(self, evidence: Evidence) -> None:
+        if isinstance(evidence, Watermark):
+            self._newest = max(self._newest, evidence.newest)
+        elif isinstance(evidence, PopulationEvidence):
+            population = self._populations.setdefault(evidence.source, _Population())
+            population.rows |= {row.account: row for row in evidence.rows}
+            self._trim(population)
+            population.accounts = evidence.accounts
+            self._reference = None
+            self._changed.add(f"population:{evidence.source}")
+        else:
+            self._merge(evidence)
+
+    def _trim(self, population: _Population) -> None:
+        """Keep twice the sample at most: what has left it is of no use."""
+        limit = 2 * self._population_params.sample
+        if len(population.rows) > limit:
+            kept = reference.build(population.rows, self._population_params.sample, ()).accounts
+            population.rows = {account: population.rows[account] for account in kept}
+
+    def _merge(self, evidence: CohortEvidence) -> None:
+        name = f"{evidence.kind}:{evidence.key}"
+        cohort = self._cohorts.get(name)
+        if cohort is None:
+            cohort = self._cohorts[name] = Cohort(evidence.kind, evidence.key)
+            if len(self._cohorts) > self._params.max_cohorts:
+                self._drop(next((k for k, c in self._cohorts.items() if c.campaign is None), name))
+        self._cohorts.move_to_end(name)
+        for member in evidence.members:
+            account = member.row.account
+            known = cohort.members.get(account)
+            if known is None and len(cohort.members) >= self._params.max_members:
+                continue
+            # Messages may come twice or out of order after a restart: counts only grow.
+            if known is None or (member.requests, member.row.last_seen) >= (known.requests, known.row.last_seen):
+                cohort.members[account] = member
+                cohort.last_seen = max(cohort.last_seen, member.last_seen)
+                self._changed.add(f"members:{name}:{shard_of(account)}")
+        cohort.variants = judgement.merge_variants(cohort.variants, evidence.slots)
+        cohort.skeleton = evidence.skeleton or cohort.skeleton
+        cohort.patterns = sorted({*cohort.patterns, *evidence.patterns})
+        self._touched[name] = None
+        self._changed.add(f"cohort:{name}")
+
+    def _drop(self, name: str) -> None:
+        self._cohorts.pop(name, None)
+        self._touched.pop(name, None)
+        self._gone |= {f"cohort:{name}", *(f"members:{name}:{i}" for i in range(SHARDS))}
+
+    def _decide(self, tick: int) -> list[Alert]:
+        self._decided = tick
+        self._changed.add("meta")
+        touched, self._touched = list(self._touched), {}
+        grown: dict[str, None] = {}
+        for name in touched:
+            cohort = self._cohorts.get(name)
+            if cohort is None:
+                continue
+            if cohort.campaign is None:
+                self._consider(cohort, tick)
+            if cohort.campaign is not None:
+                grown[cohort.campaign] = None
+        alerts: list[Alert] = []
+        for campaign in grown:
+            alerts += self._name(self._campaigns[campaign], tick)
+        return alerts + self._close(tick)
+
+    def _consider(self, cohort: Cohort, tick: int) -> None:
+        """Judge a cohort that belongs to no campaign, if it is worth another look."""
+        size = len(cohort.members)
+        if size < self._params.min_accounts:
+            return
+        harvest = sum(m.elicit_strong + m.elicit_weak > 0 or m.row.replayed > 0 for m in cohort.members.values())
+        grown = size >= _GROWTH * cohort.judged_members or harvest >= _GROWTH * max(cohort.judged_harvest, 1)
+        if not grown and tick - cohort.judged_at < _DAY_MS // 24:
+            return
+        benign = self._benign(cohort)
+        if benign is None:
+            return
+        cohort.judged_members, cohort.judged_harvest, cohort.judged_at = size, harvest, tick
+        self._changed.add(f"cohort:{cohort.id}")
+        campaign = self._part_of(cohort)
+        if campaign is None:
+            verdict = judgement.judge(cohort, benign, self._rates(benign), self._params)
+            if not verdict.alerts(self._params):
+                return
+            campaign = self._linked(cohort, benign) or self._found(cohort, tick)
+            self._record(campaign, verdict)
+        cohort.campaign = campaign.id
+        campaign.cohorts = sorted({*campaign.cohorts, cohort.id})
+        self._changed.add(f"campaign:{campaign.id}")
+
+    def _record(self, campaign: Campaign, verdict: judgement.Judgement) -> None:
+        """The strongest cohort's evidence stands for the campaign."""
+        if verdict.total_bits >= campaign.total_bits:
+            campaign_alerts.record(campaign, verdict, self._params)
+
+    def _benign(self, cohort: Cohort | None) -> Reference | None:
+        """The reference without the cohort's members; None while the population is too small."""
+        if self._reference is None:
+            rows = {account: row for p in self._populations.values() for account, row in p.rows.items()}
+            self._reference = reference.build(rows, self._population_params.sample, self._campaign_of)
+        benign = self._reference
+        if cohort is not None and not cohort.members.keys().isdisjoint(benign.accounts):
+            benign = reference.build(self._rows(benign), self._population_params.sample, cohort.members)
+        return benign if len(benign.accounts) >= self._population_params.min_accounts else None
+
+    def _rows(self, benign: Reference) -> dict[str, AccountRow]:
+        kept = set(benign.accounts)
+        return {a: row for p in self._populations.values() for a, row in p.rows.items() if a in kept}
+
+    def _rates(self, benign: Reference) -> dict[str, float]:
+        """Share of benign accounts with a strong elicitation, or a foreign signature, from the sample."""
+        rows = self._rows(benign).values()
+        hits = {
+            ELICITATION: sum(row.elicit_strong > 0 for row in rows),
+            REPLAY: sum(row.replayed > 0 for row in rows),
+        }
+        rates = {
+            kind: (count + _PRIOR[kind] * _PRIOR_WEIGHT) / (len(rows) + _PRIOR_WEIGHT) for kind, count in hits.items()
+        }
+        rates["accounts"] = float(sum(p.accounts for p in self._populations.values()))
+        return rates
+
+    def _part_of(self, cohort: Cohort) -> Campaign | None:
+        """The campaign that already has nearly all members of a cohort."""
+        counts: dict[str, int] = {}
+        for account in cohort.members:
+            campaign = self._campaign_of.get(account)
+            if campaign is not None:
+                counts[campaign] = counts.get(campaign, 0) + 1
+        if not counts:
+            return None
+        top = max(counts, key=lambda c: (counts[c], c))
+        return self._campaigns[top] if counts[top] >= _ATTACH * len(cohort.members) else None
+
+    def _linked(self, cohort: Cohort, benign: Reference) -> Campaign | None:
+        """The campaign that shares accounts or rare infrastructure with an alerting cohort."""
+        for campaign in sorted(self._campaigns.values(), key=lambda c: (c.founded, c.id)):
+            if campaign.status == "closed":
+                continue
+            common = sum(account in campaign.named for account in cohort.members)
+            if common >= self._params.link_share * min(len(cohort.members), len(campaign.named)):
+                return campaign
+            values = self._values(campaign, benign)
+            held = sum(coordination.holds_any(member.row, values) for member in cohort.members.values())
+            if held >= max(self._params.link_share * len(cohort.members), 3):
+                return campaign
+        return None
+
+    def _values(self, campaign: Campaign, benign: Reference) -> dict[str, set[int]]:
+        rows = {
+            account: member.row
+            for name in campaign.cohorts
+            if name in self._cohorts
+            for account, member in self._cohorts[name].members.items()
+        }
+        return coordination.rare_values(list(rows.values()), benign)
+
+    def _found(self, cohort: Cohort, tick: int) -> Campaign:
+        digest = hashlib.blake2b(cohort.id.encode(), digest_size=6).hexdigest()
+        campaign = Campaign(id=f"c-{digest}", founded=tick, cohorts=[cohort.id])
+        self._campaigns[campaign.id] = campaign
+        return campaign
+
+    def _name(self, campaign: Campaign, tick: int) -> list[Alert]:
+        """Name the members that were not named before."""
+        benign = self._benign(None)
+        values = self._values(campaign, benign) if benign is not None else {}
+        named: list[str] = []
+        for name in campaign.cohorts:
+            cohort = self._cohorts.get(name)
+            if cohort is None:
+                continue
+            for account, member in cohort.members.items():
+                if self._campaign_of.get(account, campaign.id) != campaign.id:
+                    continue
+                if account not in campaign.named:
+                    if not judgement.is_member(member, cohort.kind, values):
+                        continue
+                    campaign.named[account] = tick
+                    self._campaign_of[account] = campaign.id
+                    named.append(account)
+                campaign.requests[account] = max(campaign.requests.get(account, 0), member.requests)
+                campaign.last_seen = max(campaign.last_seen, member.last_seen)
+                campaign.first_seen = min(campaign.first_seen or member.first_seen, member.first_seen)
+        self._changed.add(f"campaign:{campaign.id}")
+        if not named:
+            return []
+        self._reference = None  # accounts under alert do not teach the reference
+        return campaign_alerts.alerts(campaign, sorted(named), self._newest, self._config_version)
+
+    def _close(self, tick: int) -> list[Alert]:
+        out: list[Alert] = []
+        for campaign in self._campaigns.values():
+            silent = tick - campaign.last_seen
+            if campaign.status != "closed" and campaign.named and silent > self._params.close_after_days * _DAY_MS:
+                campaign.status = "closed"
+                self._changed.add(f"campaign:{campaign.id}")
+                out += campaign_alerts.alerts(campaign, [], self._newest, self._config_version)
+        return out
+
+    def snapshot(self) -> dict[str, bytes]:
+        """The whole state as entries, by key."""
+        keys = {"meta", *(f"source:{n}" for n in self._sources), *(f"population:{n}" for n in self._populations)}
+        keys |= {f"campaign:{name}" for name in self._campaigns}
+        for name, cohort in self._cohorts.items():
+            keys |= {f"cohort:{name}", *(f"members:{name}:{shard_of(account)}" for account in cohort.members)}
+        return {key: self._entry(key) for key in sorted(keys)}
+
+    def changed(self) -> dict[str, bytes | None]:
+        """The entries that changed since the last call; None for those that are gone."""
+        out: dict[str, bytes | None] = {key: self._entry(key) for key in sorted(self._changed - self._gone)}
+        out |= dict.fromkeys(sorted(self._gone))
+        self._changed, self._gone = set(), set()
+        return out
+
+    def _entry(self, key: str) -> bytes:
+        kind, _, rest = key.partition(":")
+        if kind == "meta":
+            return msgspec.json.encode((self._decided, self._newest))
+        if kind == "source":
+            return msgspec.json.encode(self._sources[int(rest)])
+        if kind == "population":
+            return msgspec.json.encode(self._populations[int(rest)])
+        if kind == "campaign":
+            return msgspec.json.encode(self._campaigns[rest])
+        if kind == "cohort":
+            cohort = self._cohorts[rest]
+            return msgspec.json.encode(msgspec.structs.replace(cohort, members={}))
+        name, _, shard = rest.rpartition(":")
+        members = self._cohorts[name].members
+        return msgspec.json.encode([m for account, m in members.items() if shard_of(account) == int(shard)])
+
+    def restore(self, state: Mapping[str, bytes]) -> None:
+        """Replace everything by entries of :meth:`snapshot`; entries of other kinds are ignored."""
+        self._sources, self._populations, self._campaigns, self._campaign_of = {}, {}, {}, {}
+        self._touched, self._reference, self._changed, self._gone = {}, None, set(), set()
+        self._decided, self._newest = 0, 0
+        cohorts: dict[str, Cohort] = {}
+        members: dict[str, list[MemberRow]] = {}
+        for key in sorted(state):
+            kind, _, rest = key.partition(":")
+            if kind == "meta":
+                self._decided, self._newest = msgspec.json.decode(state[key], type=tuple[int, int])
+            elif kind == "source":
+                self._sources[int(rest)] = msgspec.json.decode(state[key], type=_Source)
+            elif kind == "population":
+                self._populations[int(rest)] = msgspec.json.decode(state[key], type=_Population)
+            elif kind == "campaign":
+                self._campaigns[rest] = msgspec.json.decode(state[key], type=Campaign)
+            elif kind == "cohort":
+                cohorts[rest] = msgspec.json.decode(state[key], type=Cohort)
+            elif kind == "members":
+                name = rest.rpartition(":")[0]
+                members.setdefault(name, []).extend(msgspec.json.decode(state[key], type=list[MemberRow]))
+        for name, cohort in cohorts.items():
+            # In the order of arrival, as before: the account breaks ties.
+            rows = sorted(members.get(name, []), key=lambda m: (m.first_seen, m.row.account))
+            cohort.members = {member.row.account: member for member in rows}
+        self._cohorts = OrderedDict(sorted(cohorts.items(), key=lambda item: (item[1].last_seen, item[0])))
+        for campaign in self._campaigns.values():
+            self._campaign_of |= dict.fromkeys(campaign.named, campaign.id)

@@ -1,0 +1,199 @@
+"""Tests of a cohort against the benign reference, each as evidence in bits.
+
+A *bit* here is a decimal digit of a p-value: 2 bits say that one in a hundred benign groups of this size
+looks like this. Under 1 bit is chance and counts for nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.reference import FINGERPRINTS, Reference, age_days
+from schemas.evidence import AccountRow, MemberRow
+
+F64 = NDArray[np.float64]
+
+_DRAWS: Final = 400
+_MIN_MEAN: Final = 1.5  # requests a member before evenness says anything: groups of ones are always even
+_EVEN_CAP: Final = 3.0
+_YOUNG_CAP: Final = 1.5  # launches bring young accounts too
+_FIELD_CAP: Final = 4.0
+_RARE: Final = 0.01  # a value held by more than one in a hundred benign accounts links nobody
+_MIN_KNOWN: Final = 8  # members with a field before it is tested
+_LARGEST_GROUP: Final = 512  # members looked at: beyond that every test is certain anyway
+
+# Fields of one group say much the same: only the strongest of each counts.
+_GROUPS: Final = (("payment",), ("email_domain",), ("signup", "ip_prefix"), ("asn_agent", "tls_agent"))
+
+
+class Test(NamedTuple):
+    """The outcome of one test: its bits, and what a human can check."""
+
+    bits: float
+    evidence: dict[str, Any]
+
+
+def bits_of(p_value: float) -> float:
+    """Decimal digits of a p-value; 0 below one digit."""
+    bits = -math.log10(max(p_value, 1e-60))
+    return bits if bits >= 1 else 0.0
+
+
+def poisson_tail(observed: int, expected: float) -> float:
+    """P(X >= observed) for a Poisson variable of the given mean.
+
+    >>> round(poisson_tail(3, 1.0), 4), poisson_tail(0, 1.0)
+    (0.0803, 1.0)
+    """
+    if observed <= expected or observed == 0:
+        return 1.0 if observed == 0 else 0.5
+    # The largest term of the tail times a geometric bound of the rest: exact enough, never too small.
+    log_first = observed * math.log(expected) - expected - math.lgamma(observed + 1)
+    if observed < 60:
+        below = sum(math.exp(k * math.log(expected) - expected - math.lgamma(k + 1)) for k in range(observed))
+        if below < 1 - 1e-9:
+            return 1 - below
+    return min(1.0, math.exp(log_first) / (1 - expected / (observed + 1)))
+
+
+def even_shares(members: Sequence[MemberRow], reference: Reference, seed: int) -> Test:
+    """Do the members share the work more evenly than benign accounts would?
+
+    The squared coefficient of variation of requests a member, less what Poisson noise alone gives, against
+    `_DRAWS` groups of the same size drawn from the reference.
+    """
+    requests = np.array([member.requests for member in members], np.float64)
+    mean = float(requests.mean())
+    if mean < _MIN_MEAN or len(reference.requests) < _MIN_KNOWN:
+        return Test(0.0, {"requests_per_account": round(mean, 3)})
+    size = min(len(requests), _LARGEST_GROUP)
+    rng = np.random.default_rng(seed)
+    draws = _excess(reference.requests[rng.integers(0, len(reference.requests), (_DRAWS, size))])
+    observed = float(_excess(requests[None, :])[0])
+    spread = float(draws.std()) or 1.0
+    z = (observed - float(draws.mean())) / spread
+    p_value = max(0.5 * math.erfc(-z / math.sqrt(2)), (1 + float((draws <= observed).sum())) / (100 * _DRAWS))
+    variation = float(requests.std() / mean)
+    return Test(
+        min(bits_of(p_value), _EVEN_CAP),
+        {
+            "requests_per_account": round(mean, 3),
+            "variation": round(variation, 4),
+            "variation_benign": round(float(np.sqrt(np.exp(np.median(draws)))), 4),
+            "p_value": float(f"{p_value:.3g}"),
+        },
+    )
+
+
+def _excess(groups: F64) -> F64:
+    """Log of the excess squared variation of each row; the floor keeps groups of equals finite."""
+    mean = groups.mean(axis=1)
+    variation = groups.var(axis=1) / mean**2
+    return np.asarray(np.log(np.maximum(variation - 1 / mean, 0) + 0.05))
+
+
+def young_accounts(members: Sequence[MemberRow], reference: Reference) -> Test:
+    """Are the members younger, at their first request, than benign accounts? (Mann and Whitney, 1947)."""
+    ours = np.array([age_days(member.row) for member in members], np.float64)
+    ours = ours[~np.isnan(ours)]
+    theirs = reference.age_days[~np.isnan(reference.age_days)]
+    if len(ours) < _MIN_KNOWN or len(theirs) < _MIN_KNOWN:
+        return Test(0.0, {"known": len(ours)})
+    n, m = len(ours), len(theirs)
+    values = np.concatenate([ours, theirs])
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(count) - (count - 1) / 2)[place]
+    u = float(ranks[:n].sum()) - n * (n + 1) / 2
+    z = (u - n * m / 2) / math.sqrt(n * m * (n + m + 1) / 12)
+    p_value = 0.5 * math.erfc(-z / math.sqrt(2))
+    return Test(
+        min(bits_of(p_value), _YOUNG_CAP),
+        {
+            "median_age_days": round(float(np.median(ours)), 2),
+            "median_age_days_benign": round(float(np.median(theirs)), 2),
+            "known": n,
+            "p_value": float(f"{p_value:.3g}"),
+        },
+    )
+
+
+def declared_owner(rows: Sequence[AccountRow], reference: Reference, share: float) -> str | None:
+    """The field in which nearly all members openly agree: one customer, who hides nothing by it.
+
+    A campaign hides that it has one owner. A company roll-out or a class declares it: one payment or one
+    mail domain of its own over (nearly) everybody. What such members share is then explained.
+    """
+    for field in ("payment", "email_domain"):
+        values = [value for row in rows if (value := getattr(row, field)) is not None]
+        if len(values) < max(_MIN_KNOWN, len(rows) // 2):
+            continue
+        counts: dict[int, int] = {}
+        for value in values:
+            counts[value] = counts.get(value, 0) + 1
+        top = max(counts, key=lambda value: (counts[value], value))
+        if counts[top] >= share * len(values) and reference.frequency(field, top) <= _RARE:
+            return field
+    return None
+
+
+def shared_infrastructure(rows: Sequence[AccountRow], reference: Reference, cap: float) -> Test:
+    """Do members hold rare values in common more often than strangers would?
+
+    For each field: the members that share their value with another member, against the number expected of
+    as many strangers, given how common each value is in the reference (Poisson tail). What everybody has, a
+    public mail domain or a common client, is expected and adds nothing.
+    """
+    size = len(rows)
+    step = max(1, size // _LARGEST_GROUP)
+    looked_at = rows[::step]
+    fields: dict[str, Any] = {}
+    best: dict[str, float] = {}
+    for field in FINGERPRINTS:
+        values = [value for row in looked_at if (value := getattr(row, field)) is not None]
+        if len(values) < _MIN_KNOWN or reference.held.get(field, 0) < _MIN_KNOWN:
+            continue
+        counts: dict[int, int] = {}
+        for value in values:
+            counts[value] = counts.get(value, 0) + 1
+        shared = sum(count for count in counts.values() if count > 1)
+        expected = sum(
+            count * (1 - (1 - min(reference.frequency(field, value), 1.0)) ** (len(values) - 1))
+            for value, count in counts.items()
+        )
+        p_value = poisson_tail(shared, max(expected, 1e-9))
+        bits = min(bits_of(p_value), _FIELD_CAP)
+        if bits:
+            best[field] = bits
+            fields[field] = {
+                "sharing": shared,
+                "of": len(values),
+                "expected": round(expected, 3),
+                "values": len(counts),
+            }
+    total = sum(max((best.get(field, 0.0) for field in group), default=0.0) for group in _GROUPS)
+    return Test(min(total, cap), {"fields": fields})
+
+
+def rare_values(rows: Sequence[AccountRow], reference: Reference) -> dict[str, set[int]]:
+    """Per field, the rare values that at least two of the rows hold."""
+    out: dict[str, set[int]] = {}
+    for field in FINGERPRINTS:
+        counts: dict[int, int] = {}
+        for row in rows:
+            value = getattr(row, field)
+            if value is not None:
+                counts[value] = counts.get(value, 0) + 1
+        kept = {v for v, n in counts.items() if n > 1 and reference.frequency(field, v) <= _RARE}
+        if kept:
+            out[field] = kept
+    return out
+
+
+def holds_any(row: AccountRow, values: dict[str, set[int]]) -> bool:
+    """Does an account hold one of the values?"""
+    return any(getattr(row, field) in held for field, held in values.items())

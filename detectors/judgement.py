@@ -1,0 +1,165 @@
+"""Is a cohort a campaign? Harvest evidence says what is done, coordination evidence who belongs together.
+
+Sharing is normal, so coordination alone never makes a campaign; and what one template asks for is one fact,
+however many accounts carry it, so harvest evidence does not grow with the accounts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from detectors import coordination
+from detectors.campaign_state import Cohort
+from detectors.coordination import Test, bits_of, poisson_tail
+from detectors.elicitation import KIND as ELICITATION
+from detectors.params import CampaignParams
+from detectors.population import FIELDS
+from detectors.reference import Reference
+from detectors.signature_replay import KIND as REPLAY
+from detectors.sketches import BottomK
+from detectors.template_family import KIND as TEMPLATE
+from schemas.evidence import MemberRow
+
+# A template that asks for hidden reasoning: none is known among public prompt collections (1,529 role
+# prompts and 5,000 chat prompts), so under 1 in 10,000 counts as shown; one that asks for reasoning at
+# all is about one in twenty.
+_STRONG_TEMPLATE_BITS: Final = 4.0
+_WEAK_TEMPLATE_BITS: Final = 1.3
+_SWEEP_CAP: Final = 2.0
+_VARIANTS: Final = 64
+_MOST: Final = 0.5
+
+
+class Judgement(NamedTuple):
+    """The evidence of one cohort, in bits, signal by signal."""
+
+    harvest: dict[str, Test]
+    coordination: dict[str, Test]
+    declared: str | None
+    blind: list[str]
+
+    @property
+    def harvest_bits(self) -> float:
+        return sum(test.bits for test in self.harvest.values())
+
+    @property
+    def coordination_bits(self) -> float:
+        return sum(test.bits for test in self.coordination.values())
+
+    @property
+    def total_bits(self) -> float:
+        return self.harvest_bits + self.coordination_bits
+
+    def alerts(self, params: CampaignParams) -> bool:
+        """Is the evidence enough?"""
+        return (
+            self.harvest_bits >= params.harvest_bits
+            and self.coordination_bits >= params.coordination_bits
+            and self.total_bits >= params.total_bits
+        )
+
+
+def judge(cohort: Cohort, reference: Reference, rates: dict[str, float], params: CampaignParams) -> Judgement:
+    """Weigh a cohort against the reference.
+
+    Args:
+        cohort: at least `params.min_accounts` members.
+        reference: benign accounts, the cohort's own excluded.
+        rates: share of benign accounts with any finding, per suspect kind; and `accounts`, how many there are.
+        params: `campaigns.toml`.
+    """
+    members = [cohort.members[account] for account in sorted(cohort.members)]
+    rows = [member.row for member in members]
+    declared = coordination.declared_owner(rows, reference, params.declared_share)
+    seed = int.from_bytes(hashlib.blake2b(cohort.id.encode(), digest_size=8).digest(), "little")
+    tests = {"even_shares": coordination.even_shares(members, reference, seed)}
+    if declared is None:
+        tests["shared_infrastructure"] = coordination.shared_infrastructure(
+            rows, reference, params.signal_cap_bits
+        )
+        tests["young_accounts"] = coordination.young_accounts(members, reference)
+    blind = [field for field in FIELDS if sum(getattr(row, field) is not None for row in rows) < _MOST * len(rows)]
+    return Judgement(_HARVEST[cohort.kind](cohort, members, rates, params), tests, declared, blind)
+
+
+def _template(
+    cohort: Cohort, members: list[MemberRow], rates: dict[str, float], params: CampaignParams
+) -> dict[str, Test]:
+    requests = sum(member.requests for member in members)
+    variants = min(BottomK(_VARIANTS, cohort.variants).estimate(), float(requests))
+    # Volume of different tasks through one skeleton; repeats (a class with one assignment) take from it.
+    sweep = min(math.log10(1 + variants / 10) * min(1.0, variants / max(requests, 1) * 1.25), _SWEEP_CAP)
+    evidence: dict[str, Any] = {
+        "cohort": cohort.key,
+        "accounts": len(members),
+        "requests": requests,
+        "variants": round(variants),
+        "skeleton": cohort.skeleton,
+    }
+    harvest = {"template_family": Test(sweep, evidence)}
+    strong = sum(member.elicit_strong > 0 for member in members) / len(members)
+    weak = sum(member.elicit_weak > 0 for member in members) / len(members)
+    bits = _STRONG_TEMPLATE_BITS if strong >= _MOST else _WEAK_TEMPLATE_BITS if weak >= _MOST else 0.0
+    if bits:
+        harvest["elicitation"] = Test(
+            bits, {"strong_share": round(strong, 4), "weak_share": round(weak, 4), "patterns": cohort.patterns}
+        )
+    replayed = sum(member.row.replayed > 0 for member in members)
+    if replayed:
+        expected = max(rates[REPLAY] * len(members), 1e-9)
+        harvest["signature_replay"] = Test(
+            min(bits_of(poisson_tail(replayed, expected)), params.signal_cap_bits),
+            {"accounts": replayed, "expected": round(expected, 4)},
+        )
+    return harvest
+
+
+def _suspects(name: str) -> Callable[[Cohort, list[MemberRow], dict[str, float], CampaignParams], dict[str, Test]]:
+    """Harvest evidence of a cohort whose members were picked by the finding itself: their number."""
+
+    def harvest(
+        cohort: Cohort, members: list[MemberRow], rates: dict[str, float], params: CampaignParams
+    ) -> dict[str, Test]:
+        expected = max(rates[cohort.kind] * rates["accounts"], 1e-9)
+        evidence: dict[str, Any] = {
+            "cohort": cohort.key,
+            "accounts": len(members),
+            "expected": round(expected, 3),
+            "requests": sum(member.requests for member in members),
+        }
+        if cohort.patterns:
+            evidence["patterns"] = cohort.patterns
+        return {name: Test(min(bits_of(poisson_tail(len(members), expected)), params.signal_cap_bits), evidence)}
+
+    return harvest
+
+
+_HARVEST: Final[
+    dict[str, Callable[[Cohort, list[MemberRow], dict[str, float], CampaignParams], dict[str, Test]]]
+] = {
+    TEMPLATE: _template,
+    ELICITATION: _suspects("elicitation"),
+    REPLAY: _suspects("signature_replay"),
+}
+
+
+def merge_variants(ours: list[int], theirs: list[int]) -> list[int]:
+    """The union of two sketches of what varies between a cohort's requests."""
+    sketch = BottomK(_VARIANTS, ours)
+    sketch.update(theirs)
+    return sketch.values
+
+
+def is_member(member: MemberRow, kind: str, values: dict[str, set[int]]) -> bool:
+    """Does an account of an alerting cohort belong to the campaign, or did it merely touch the cohort?
+
+    Most of what it does is the cohort's work, or it holds infrastructure that members share and strangers
+    do not. A suspect of a request-side finding needs the infrastructure, or the finding more than once.
+    """
+    linked = coordination.holds_any(member.row, values)
+    if kind == TEMPLATE:
+        return linked or member.requests >= _MOST * member.row.requests
+    return linked or (member.requests > 1 and member.requests >= _MOST * member.row.requests)
