@@ -74,6 +74,11 @@ class Store:
         """Close the connection; the embedded engine lets go of its directory."""
         self._client.close()
 
+    @property
+    def readonly(self) -> bool:
+        """Whether this user, or the endpoint, may only read."""
+        return bool(_call(lambda: self._client.command("SELECT getSetting('readonly')")))
+
     def migrate(self) -> list[str]:
         """Bring the schema up to date; returns the migrations applied.
 
@@ -157,7 +162,7 @@ class Store:
 def open_store(
     dsn: str, *, options: SchemaOptions | None = None, environ: Mapping[str, str] | None = None, timeout_s: int = 60
 ) -> Store:
-    """Connect to ClickHouse and bring its schema up to date.
+    """Connect to ClickHouse and, unless we may only read there, bring its schema up to date.
 
     Args:
         dsn: ``chdb:///directory`` for the embedded engine (one process at a time), or ``clickhouse://``,
@@ -171,7 +176,8 @@ def open_store(
     """
     store = Store(_connect(dsn, environ, timeout_s), options)
     try:
-        store.migrate()
+        if not store.readonly:
+            store.migrate()
     except BaseException:
         store.close()
         raise

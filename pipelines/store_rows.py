@@ -14,6 +14,7 @@ import msgspec
 from schemas.activity import Activity
 from schemas.alerts import Alert, Signal, SignalShare
 from schemas.deadletters import DeadLetter
+from schemas.events import MAX_TS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,6 +41,7 @@ ORDER BY ts, alert_id, version
 """Columns that :func:`alert_from_row` reads."""
 
 _JSON: Final = msgspec.json.Encoder(order="deterministic")
+_MAX_INT32: Final = 2**31 - 1
 _MAX_INT64: Final = 2**63 - 1
 
 
@@ -119,8 +121,10 @@ def signal_rows(signals: Sequence[Signal]) -> pa.Table:
 
 
 def activity_rows(rows: Sequence[Activity]) -> pa.Table:
-    """Table `activity`: a row an account and hour; `hour` and `as_of` are epoch milliseconds."""
+    """Table `activity`: a row an account and hour; `hour` (its start) and `as_of` are epoch milliseconds."""
     pa, _ = _arrow()
+    if any(not 0 <= row.hour <= MAX_TS for row in rows):
+        raise ValueError(f"activity: hour lies outside 0 to {MAX_TS} epoch ms")
     get = _columns(rows)
     counts = ("requests", "responses", "refused", "input_tokens", "output_tokens", "reasoning_tokens")
     return pa.table(
@@ -140,9 +144,10 @@ def letter_rows(letters: Sequence[DeadLetter]) -> pa.Table:
     return pa.table(
         {
             "source": pa.array(get("source"), pa.string()),
-            "partition": pa.array(get("partition"), pa.int32()),
+            # Headers of a letter that somebody else wrote may say anything.
+            "partition": pa.array([_within(letter.partition, _MAX_INT32) for letter in letters], pa.int32()),
             "offset": pa.array([min(letter.offset, _MAX_INT64) for letter in letters], pa.uint64()),
-            "ts": pa.array(get("ts"), moment),
+            "ts": pa.array([min(letter.ts, MAX_TS) for letter in letters], moment),
             "reason": pa.array(get("reason"), pa.string()),
             "detail": pa.array(get("detail"), pa.string()),
             "bytes": pa.array([len(letter.raw) for letter in letters], pa.uint64()),
@@ -178,6 +183,10 @@ def alert_from_row(row: Mapping[str, Any]) -> Alert:
         config_version=row["config_version"],
         shadow=bool(row["shadow"]),
     )
+
+
+def _within(value: int | None, largest: int) -> int | None:
+    return value if value is None or value <= largest else None
 
 
 def _arrow() -> tuple[Any, Any]:

@@ -301,6 +301,18 @@ def test_a_password_is_sent_and_a_wrong_one_is_told(make_endpoint: Callable[...,
     assert not isinstance(caught.value, StoreUnavailable)
 
 
+def test_readers_of_a_readonly_endpoint_need_no_rights(make_endpoint: Callable[..., Endpoint], tmp_path: Path) -> None:
+    endpoint = make_endpoint(path=tmp_path / "chdb")
+    with open_store(endpoint.dsn) as store:
+        store.insert_alerts(ALERTS)
+    endpoint.stop()
+    with open_store(make_endpoint("--readonly", path=tmp_path / "chdb").dsn) as reader:
+        assert reader.readonly
+        assert len(reader.read_alerts()) == len(ALERTS)
+        with pytest.raises(Failure, match="READONLY"):
+            reader.insert_signals(SIGNALS)
+
+
 def test_nobody_there(make_endpoint: Callable[..., Endpoint]) -> None:
     endpoint = make_endpoint()
     with open_store(endpoint.dsn) as store:

@@ -73,6 +73,7 @@ def test_an_aborted_transaction_is_invisible_to_read_committed(topics: Topics) -
     assert [value for _, value in uncommitted] == [b"kept", b"dropped", b"kept too"]
 
 
+@pytest.mark.slow
 def test_stop_and_crash_keep_data_and_port(tmp_path: Path, kafka_broker: Broker) -> None:
     broker = Broker(tmp_path / "kafka")
     with broker:
