@@ -1,4 +1,4 @@
-"""What the stream workers do alike before they run: config, key, logs, the broker's failures."""
+"""What the stream workers do alike before they run: config, logs, the broker's failures."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from msgspec.structs import replace
 
 from pipelines.config import Config, load_config
 from pipelines.errors import Failure, UsageError
-from pipelines.logs import LEVELS, configure_logs, get_logger
-from pipelines.secrets import is_development_key, load_hash_key
+from pipelines.logs import LEVELS, configure_logs
 
 
 class Worker(Protocol):
     """A worker's entry point."""
 
-    def __call__(self, config: Config, hash_key: bytes, *, once: bool) -> None:
+    def __call__(self, config: Config, *, once: bool) -> None:
         """Run until told to stop."""
 
 
@@ -41,13 +40,8 @@ def launch(
         raise UsageError(f"--log-level must be one of {', '.join(LEVELS)}, got {log_level}")
     configure_logs(log_level)
     loaded = override(load_config(config), bootstrap=bootstrap, data_dir=data_dir)
-    key = load_hash_key(loaded.pipeline)
-    if is_development_key(key):
-        get_logger("launch").warning(
-            "the published development key is in use; set DISTILLWATCH_HASH_KEY, or anyone can recompute fingerprints"
-        )
     try:
-        worker(loaded, key, once=once)
+        worker(loaded, once=once)
     except KafkaError as error:
         raise Failure(f"Kafka at {loaded.pipeline.kafka.bootstrap}: {type(error).__name__}: {error}") from error
 

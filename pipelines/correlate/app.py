@@ -28,8 +28,11 @@ TABLE: Final = "campaign-state"
 PARTITION: Final = 0
 """Evidence has one partition: the campaign stage sees all of it in one place."""
 
-# Messages whose state is on its way to the changelog; beyond it the agent waits.
-_UNACKNOWLEDGED: Final = 512
+# State is written once for so many messages, or after so long: some entries change with every message.
+_SETTLE_MESSAGES: Final = 64
+_SETTLE_AFTER_S: Final = 0.1
+# Groups of messages whose state is on its way to the changelog; beyond it the agent waits.
+_UNACKNOWLEDGED: Final = 16
 # The store holds megabytes of state, not gigabytes; RocksDB would take 2 GiB of cache by default.
 _STORE_OPTIONS: Final = {
     "block_cache_size": 16 * 1024 * 1024,
@@ -74,10 +77,11 @@ class Correlator:
         app: the Faust app; not started.
         stage: the campaign stage behind its agent.
         finished: set when a `once` run has decided on everything.
-        failure: what stopped the app, if anything did.
+        failed: set when something stopped the app, which `failure` then holds.
+        acknowledged: messages whose effects are durable.
     """
 
-    def __init__(self, app: Any, *, once: bool) -> None:
+    def __init__(self, app: Any, evidence_topic: str, *, once: bool) -> None:
         self.app = app
         self.once = once
         self.stage: CampaignStage
@@ -85,8 +89,11 @@ class Correlator:
         self.failed = asyncio.Event()
         self.failure: BaseException | None = None
         self.acknowledged = 0
+        self._evidence_topic = evidence_topic
         self._known_end = 0
-        self._queue: asyncio.Queue[tuple[Any, Any, list[Awaitable[Any]], bool]] = asyncio.Queue(_UNACKNOWLEDGED)
+        self._held: list[Any] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._queue: asyncio.Queue[tuple[Any, list[Any], list[Awaitable[Any]], bool]] = asyncio.Queue(_UNACKNOWLEDGED)
 
     def fail(self, error: BaseException) -> None:
         """Remember the first failure; from now on nothing is acknowledged."""
@@ -95,27 +102,29 @@ class Correlator:
         self.failed.set()
 
     async def run_agent(self, stream: Any) -> None:
-        """Body of the agent: handle every message in order, hand it to the acknowledging task."""
+        """Body of the agent: handle every message in order; settle and acknowledge every few."""
         acknowledging = asyncio.get_running_loop().create_task(self._acknowledge())
         quiet = stream.noack()
         try:
             async for event in quiet.events():
+                # Settling in the middle of a message would record its decision before its alerts are out.
+                self._stop_timer()
                 if self.failure is not None:
                     break
-                done, last = await self._handle(event)
-                await self._queue.put((quiet, event, done, last))
+                await self._take(quiet, event)
         except asyncio.CancelledError:
             raise
         except Exception as error:
             self.fail(error)
         finally:
+            self._stop_timer()
             acknowledging.cancel()
         # Returning would let Faust start the agent anew, behind a message that was not acknowledged.
         await asyncio.Event().wait()
 
-    async def _handle(self, event: Any) -> tuple[list[Awaitable[Any]], bool]:
+    async def _take(self, stream: Any, event: Any) -> None:
         message = event.message
-        done = await self.stage.handle(
+        await self.stage.handle(
             Message(
                 topic=message.topic,
                 partition=message.partition,
@@ -124,31 +133,56 @@ class Correlator:
                 value=message.value,
             )
         )
+        self._held.append(event)
         last = self.once and await self._is_last(message.offset + 1)
         if last:
-            done += await self.stage.flush()
-        return done, last
+            await self.stage.flush()
+        if last or len(self._held) >= _SETTLE_MESSAGES:
+            await self._queue.put((stream, *self._settle(), last))
+        else:
+            # The callback keeps this moment's context, in which the store finds the current partition.
+            self._timer = asyncio.get_running_loop().call_later(_SETTLE_AFTER_S, self._settle_quiet, stream)
 
-    async def _is_last(self, next_offset: int) -> bool:
-        """Whether nothing follows; asks the broker only where the last answer says so, it takes a second."""
-        if next_offset >= self._known_end:
-            self._known_end = await self.end()
-        return next_offset >= self._known_end
+    def _settle(self) -> tuple[list[Any], list[Awaitable[Any]]]:
+        held, self._held = self._held, []
+        return held, self.stage.settle()
+
+    def _settle_quiet(self, stream: Any) -> None:
+        self._timer = None
+        try:
+            if self._queue.full():
+                self._timer = asyncio.get_running_loop().call_later(_SETTLE_AFTER_S, self._settle_quiet, stream)
+            else:
+                self._queue.put_nowait((stream, *self._settle(), False))
+        except Exception as error:
+            self.fail(error)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     async def _acknowledge(self) -> None:
         try:
             while self.failure is None:
-                stream, event, done, last = await self._queue.get()
+                stream, events, done, last = await self._queue.get()
                 for one in done:
                     await one
-                await stream.ack(event)
-                self.acknowledged += 1
+                for event in events:
+                    await stream.ack(event)
+                self.acknowledged += len(events)
                 if last:
                     self.finished.set()
         except asyncio.CancelledError:
             raise
         except Exception as error:
             self.fail(error)
+
+    async def _is_last(self, next_offset: int) -> bool:
+        """Whether nothing follows; asks the broker only where the last answer says so, it takes a second."""
+        if next_offset >= self._known_end:
+            self._known_end = await self.end()
+        return next_offset >= self._known_end
 
     async def end(self) -> int:
         """Offset after the last evidence on the broker."""
@@ -175,9 +209,7 @@ class Correlator:
     def _partition(self) -> Any:
         from faust.types import TP
 
-        return TP(self.evidence_topic, PARTITION)
-
-    evidence_topic: str
+        return TP(self._evidence_topic, PARTITION)
 
 
 def build_app(
@@ -227,12 +259,12 @@ def build_app(
         key_type=bytes,
         value_type=bytes,
     )
-    correlator = Correlator(app, once=once)
-    correlator.evidence_topic = topics["evidence"]
+    correlator = Correlator(app, topics["evidence"], once=once)
     correlator.stage = CampaignStage(
         new_core=new_core,
         table=FaustTable(table),
         publisher=FaustPublisher(app.topic(topics["alerts"], **raw), app.topic(topics["dead_letters"], **raw)),
+        end=correlator.end,
         wall=wall,
     )
 

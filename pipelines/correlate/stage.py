@@ -1,9 +1,12 @@
 """One piece of evidence after the other through the campaign core; in which order its effects leave.
 
-Order for each message: alerts sent and acknowledged, then the changed entries of the core's state written
-to the table (the entry `meta`, which says what was decided, last), then, once the changelog has these, the
-message is acknowledged. A kill between any two steps repeats messages; the core takes a repeated message
-without effect, and an alert decided again has the id, the version and the content it had.
+For each message: the alerts that it made due are sent and acknowledged. For every few messages: the
+changed entries of the core's state go to the table, then the entry `meta`, which says what was decided,
+then the offset of the next message; once the changelog has these, the messages are acknowledged.
+
+A kill between any two steps repeats messages. Those whose effects are in the table are recognised by their
+offset and skipped; the others are decided again, and an alert decided again has the id, the version and
+the content it had.
 """
 
 from __future__ import annotations
@@ -11,14 +14,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from msgspec import DecodeError, Struct
+from msgspec import DecodeError, Struct, ValidationError
 
 from pipelines.dead_letters import PROCESSING_FAILED
 from schemas.alerts import Alert
 from schemas.deadletters import DeadLetter
+from schemas.errors import Reason
 from schemas.evidence import EVIDENCE_DECODER, Evidence
 
-LAST_ENTRY: Final = "meta"
+META: Final = "meta"
+"""The core's entry that says what was decided."""
+
+PROGRESS: Final = "stage:next-offset"
+"""The stage's own entry: offset after the last message whose effects are in the table."""
 
 
 class CampaignCore(Protocol):
@@ -66,6 +74,11 @@ class Message(Struct, frozen=True, kw_only=True):
     key: bytes | None
     value: bytes | None
 
+    @property
+    def next_offset(self) -> int:
+        """Where reading goes on after this message."""
+        return self.offset + 1
+
 
 class CampaignStage:
     """Feeds the core and keeps its state in a table.
@@ -74,6 +87,7 @@ class CampaignStage:
         new_core: makes an empty core.
         table: where the core's entries live between processes.
         publisher: where alerts and dead letters go.
+        end: asks the broker for the offset after the last message of the evidence topic.
         wall: the wall clock, seconds since the epoch.
     """
 
@@ -83,14 +97,18 @@ class CampaignStage:
         new_core: Callable[[], CampaignCore],
         table: StateTable,
         publisher: Publisher,
+        end: Callable[[], Awaitable[int]],
         wall: Callable[[], float],
     ) -> None:
         self._new_core = new_core
         self._table = table
         self._publisher = publisher
+        self._end = end
         self._wall = wall
         self._core: CampaignCore | None = None
+        self._next = 0
         self.messages = 0
+        self.skipped = 0
         self.rejected = 0
         self.alerts = 0
 
@@ -98,38 +116,45 @@ class CampaignStage:
         """The partition was taken away: another process may write the table now."""
         self._core = None
 
-    async def handle(self, message: Message) -> list[Awaitable[Any]]:
-        """Take one message.
-
-        Returns:
-            What must be done before the message may be acknowledged.
+    async def handle(self, message: Message) -> None:
+        """Take one message; return when the alerts that it made due are acknowledged.
 
         Raises:
             Exception: an alert or a dead letter was not acknowledged; nothing may be acknowledged any more.
         """
-        core = self._core_now()
+        core = await self._core_now()
         self.messages += 1
+        if message.offset < self._next:
+            self.skipped += 1
+            return
         try:
             due = core.ingest(EVIDENCE_DECODER.decode(message.value or b""))
         except DecodeError as error:
-            await self._reject(message, "empty" if not message.value else "wrong_type", str(error))
-            return []
+            due = []
+            await self._reject(message, _reason(message, error), str(error))
         except Exception as error:
             # A stuck partition would silence every later campaign, so one message gives way.
-            await self._reject(message, PROCESSING_FAILED, f"{type(error).__name__} in the campaign core")
             due = []
-        return await self._settle(core, due)
+            await self._reject(message, PROCESSING_FAILED, f"{type(error).__name__} in the campaign core")
+        await self._send(due)
+        self._next = message.next_offset
 
-    async def flush(self) -> list[Awaitable[Any]]:
-        """Decide on everything taken so far (end of a `--once` run); result as :meth:`handle`."""
-        core = self._core_now()
-        return await self._settle(core, core.flush())
+    async def flush(self) -> None:
+        """Decide on everything taken so far (end of a `--once` run)."""
+        core = await self._core_now()
+        await self._send(core.flush())
 
-    async def _settle(self, core: CampaignCore, due: Sequence[Alert]) -> list[Awaitable[Any]]:
+    def settle(self) -> list[Awaitable[Any]]:
+        """Write what changed; the messages handled so far may be acknowledged once all of the result is done."""
+        if self._core is None:
+            return []
+        entries = in_writing_order(self._core.changed().items())
+        return [self._table.write(name, value) for name, value in [*entries, (PROGRESS, b"%d" % self._next)]]
+
+    async def _send(self, due: Sequence[Alert]) -> None:
         if due:
             await self._publisher.alerts(due)
             self.alerts += len(due)
-        return [self._table.write(name, value) for name, value in in_writing_order(core.changed().items())]
 
     async def _reject(self, message: Message, reason: str, detail: str) -> None:
         await self._publisher.letter(
@@ -146,14 +171,23 @@ class CampaignStage:
         )
         self.rejected += 1
 
-    def _core_now(self) -> CampaignCore:
+    async def _core_now(self) -> CampaignCore:
         if self._core is None:
-            core = self._new_core()
             entries = self._table.load()
+            progress = int(entries.pop(PROGRESS, b"0"))
+            # A topic made anew starts at 0 again: its messages must not pass for ones seen before.
+            self._next = progress if progress <= await self._end() else 0
+            core = self._new_core()
             if entries:
                 core.restore(entries)
             self._core = core
         return self._core
+
+
+def _reason(message: Message, error: DecodeError) -> Reason:
+    if not message.value:
+        return "empty"
+    return "wrong_type" if isinstance(error, ValidationError) else "not_json"
 
 
 def in_writing_order(entries: Iterable[tuple[str, bytes | None]]) -> list[tuple[str, bytes | None]]:
@@ -162,4 +196,4 @@ def in_writing_order(entries: Iterable[tuple[str, bytes | None]]) -> list[tuple[
     >>> in_writing_order([("meta", b"1"), ("campaign:a", b"2")])
     [('campaign:a', b'2'), ('meta', b'1')]
     """
-    return sorted(entries, key=lambda entry: (entry[0] == LAST_ENTRY, entry[0]))
+    return sorted(entries, key=lambda entry: (entry[0] == META, entry[0]))

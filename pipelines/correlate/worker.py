@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from pipelines.config import Config
 from pipelines.correlate.app import Correlator, build_app, changelog_topic
+from pipelines.correlate.stage import CampaignCore as CampaignStageCore
 from pipelines.errors import Failure
 from pipelines.kafka_io import check_partitions, make_admin, partition_counts, topic_by_role
 from pipelines.logs import get_logger
@@ -20,7 +21,7 @@ _WATCH_EVERY_S: Final = 0.2
 _CHANGELOG: Final = {"cleanup.policy": "compact", "max.message.bytes": str(12 * 1024 * 1024)}
 
 
-def run_correlate(config: Config, hash_key: bytes, *, once: bool) -> None:
+def run_correlate(config: Config, *, once: bool) -> None:
     """Run the app until SIGTERM or SIGINT, or with `once` until all evidence is decided on.
 
     Raises:
@@ -34,7 +35,7 @@ def run_correlate(config: Config, hash_key: bytes, *, once: bool) -> None:
     def new_core() -> CampaignCore:
         return CampaignCore(config.campaigns, config.detectors, config_version=config.version)
 
-    asyncio.run(_serve(config, new_core, once=once))
+    asyncio.run(serve(config, new_core, once=once))
 
 
 def prepare_topics(config: Config) -> None:
@@ -62,7 +63,12 @@ def prepare_topics(config: Config) -> None:
     check_partitions(counts, {changelog: 1})
 
 
-async def _serve(config: Config, new_core: Any, *, once: bool) -> None:
+async def serve(config: Config, new_core: Callable[[], CampaignStageCore], *, once: bool) -> None:
+    """Start the app with cores of `new_core`, stop it when told to or done.
+
+    Raises:
+        Failure: the app stopped by itself.
+    """
     log = get_logger("correlate")
     correlator = build_app(config, new_core, once=once, wall=time.time)
     stop = asyncio.Event()
@@ -101,6 +107,7 @@ def _status(correlator: Correlator) -> dict[str, int]:
     stage = correlator.stage
     return {
         "messages": stage.messages,
+        "skipped": stage.skipped,
         "acknowledged": correlator.acknowledged,
         "alerts": stage.alerts,
         "rejected": stage.rejected,

@@ -27,11 +27,12 @@ from pipelines.kafka_io import (
     topic_by_role,
 )
 from pipelines.logs import get_logger
+from pipelines.secrets import is_development_key, load_hash_key
 
 _STATUS_EVERY_S: Final = 10.0
 
 
-def run_detect(config: Config, hash_key: bytes, *, once: bool) -> None:
+def run_detect(config: Config, *, once: bool) -> None:
     """Run a worker until SIGTERM or SIGINT, or with `once` until everything is read and decided.
 
     Raises:
@@ -44,9 +45,16 @@ def run_detect(config: Config, hash_key: bytes, *, once: bool) -> None:
     stream = config.pipeline.stream
     topics = topic_by_role(kafka.topics)
     _check_topics(config, topics)
+    key = load_hash_key(config.pipeline)
     detect = DetectConfig(
-        params=config.detectors, patterns=config.patterns, hash_key=hash_key, config_version=config.version
+        config.detectors,
+        config.patterns,
+        hash_key=key,
+        config_version=config.version,
     )
+    log = get_logger("detect")
+    if is_development_key(key):
+        log.warning("development key in use: anyone can recompute the fingerprints; set DISTILLWATCH_HASH_KEY")
     group = f"{kafka.group}-detect"
     account_topics = [topics[role] for role in EVENT_ROLES]
     with contextlib.ExitStack() as stack:
@@ -74,7 +82,7 @@ def run_detect(config: Config, hash_key: bytes, *, once: bool) -> None:
             settings=stream,
             steady=time.monotonic,
         )
-        drive(loop, once=once, log=get_logger("detect"))
+        drive(loop, once=once, log=log)
 
 
 def drive(loop: DetectLoop, *, once: bool, log: Any, steady: Callable[[], float] = time.monotonic) -> None:
