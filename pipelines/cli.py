@@ -23,23 +23,55 @@ EXIT_INTERRUPTED: Final = 130
 
 
 class Command(NamedTuple):
-    """Where a command lives (`module:function`, or `module:app` for a group) and its line in the list."""
+    """Where a command lives (`module:function`, or `module:app` for a group) and its line in the list.
+
+    `example` ends the command's help where its docstring has none.
+    """
 
     target: str
     summary: str
+    example: str = ""
 
 
 COMMANDS: Final[dict[str, Command]] = {
-    "demo": Command("pipelines.commands.demo:demo", "Simulate traffic with a campaign in it, and find it."),
+    "demo": Command(
+        "pipelines.commands.demo:demo",
+        "Simulate traffic with a campaign in it, and find it.",
+        "distillwatch demo --out build/demo",
+    ),
     "replay": Command("pipelines.commands.replay:replay", "Run the detectors over event files, without a broker."),
     "alerts": Command("pipelines.commands.alerts:alerts", "List alerts from a file, a topic or ClickHouse."),
     "explain": Command("pipelines.commands.explain:explain", "Say why an alert was raised and what to do next."),
-    "up": Command("pipelines.commands.up:up", "Start a local broker, ClickHouse endpoint and workers."),
-    "detect": Command("pipelines.commands.detect:detect", "Worker: events from Kafka to evidence and signals."),
-    "correlate": Command("pipelines.commands.correlate:correlate", "Worker: evidence from Kafka to campaign alerts."),
-    "sink": Command("pipelines.commands.sink:sink", "Worker: alerts and signals from Kafka into ClickHouse."),
-    "dead-letters": Command("pipelines.commands.dead_letters:app", "List, show and send back rejected messages."),
-    "config": Command("pipelines.commands.config:app", "Check a config directory, or show what is in force."),
+    "up": Command(
+        "pipelines.commands.up:up",
+        "Start a local broker, ClickHouse endpoint and workers.",
+        "distillwatch up --dir build/up",
+    ),
+    "detect": Command(
+        "pipelines.commands.detect:detect",
+        "Worker: events from Kafka to evidence and signals.",
+        "distillwatch detect --bootstrap 127.0.0.1:9092 --config config",
+    ),
+    "correlate": Command(
+        "pipelines.commands.correlate:correlate",
+        "Worker: evidence from Kafka to campaign alerts.",
+        "distillwatch correlate --bootstrap 127.0.0.1:9092 --config config",
+    ),
+    "sink": Command(
+        "pipelines.commands.sink:sink",
+        "Worker: alerts and signals from Kafka into ClickHouse.",
+        "distillwatch sink --bootstrap 127.0.0.1:9092 --clickhouse http://127.0.0.1:8123/default",
+    ),
+    "dead-letters": Command(
+        "pipelines.commands.dead_letters:app",
+        "List, show and send back rejected messages.",
+        "distillwatch dead-letters list",
+    ),
+    "config": Command(
+        "pipelines.commands.config:app",
+        "Check a config directory, or show what is in force.",
+        "distillwatch config check --config config",
+    ),
 }
 
 _ABOUT: Final = """Find campaigns that distil a language model through its API, in a stream of its traffic.
@@ -99,10 +131,12 @@ def build_app(selected: str | None) -> typer.Typer:
             app.command(name, help=command.summary)(_not_selected)
             continue
         target = _load(name, command)
+        # \b keeps the lines that follow as they are.
+        example = f"\b\nExample:\n  {command.example}" if command.example else None
         if isinstance(target, typer.Typer):
-            app.add_typer(target, name=name, help=command.summary, no_args_is_help=True)
+            app.add_typer(target, name=name, help=command.summary, epilog=example, no_args_is_help=True)
         else:
-            app.command(name)(target)
+            app.command(name, epilog=example)(target)
     return app
 
 
