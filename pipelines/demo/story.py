@@ -249,13 +249,19 @@ def _signals(alert: Alert) -> Table:
 
 
 def _evidence(signal: SignalShare) -> str:
-    parts = [
-        f"{clean(key).replace('_', ' ')}: {value(item)}"
-        for key, item in signal.evidence.items()
-        if "skeleton" not in key
-    ]
+    """What the signal means, then a line a fact, nested facts below theirs."""
     text = SIGNALS.get(signal.name)
-    return "\n".join([text.meaning, *parts] if text is not None else parts)
+    lines = [] if text is None else [text.meaning]
+    for key, item in signal.evidence.items():
+        if "skeleton" in key:
+            continue
+        name = clean(key).replace("_", " ")
+        if isinstance(item, Mapping):
+            lines.append(f"{name}:")
+            lines += [f"  {clean(str(inner))}: {value(detail)}" for inner, detail in item.items()]
+        else:
+            lines.append(f"{name}: {value(item)}")
+    return "\n".join(lines)
 
 
 def _wrap(text: str) -> Padding:
