@@ -188,6 +188,13 @@ class SinkLoop:
         self._away_since: float | None = None
         self.counters = SinkCounters(rows=dict.fromkeys(SINK_ROLES, 0))
 
+    def connect(self) -> None:
+        """Open the store before the first row comes, so that its tables are there to be asked."""
+        try:
+            self._store = self._open_store()
+        except StoreUnavailable as error:
+            self._log.warning("ClickHouse is away; trying again with the first batch", reason=str(error))
+
     def step(self) -> None:
         """Read a little, and write when a batch is due."""
         waiting = self._retry_at is not None

@@ -54,11 +54,10 @@ def schema_options(settings: ClickHouseSettings) -> SchemaOptions:
     )
 
 
-def run_sink(config: Config, hash_key: bytes, *, once: bool, dsn: str | None = None) -> None:
+def run_sink(config: Config, *, once: bool, dsn: str | None = None) -> None:
     """Run a worker until SIGTERM or SIGINT, or with `once` until everything on the topics is written.
 
-    `dsn` overrides the config's. `hash_key` is not used, as nothing is hashed here: every worker is started
-    in the same way.
+    `dsn` overrides the config's.
 
     Raises:
         UsageError: the settings lack something, or the DSN is wrong.
@@ -100,6 +99,7 @@ def run_sink(config: Config, hash_key: bytes, *, once: bool, dsn: str | None = N
             wall=time.time,
             log=get_logger("sink"),
         )
+        loop.connect()
         drive(loop, once=once, log=get_logger("sink"))
 
 

@@ -19,7 +19,7 @@ _CHECK_EVERY_S: Final = 1.0
 def main(arguments: list[str] | None = None) -> int:
     """Run until SIGINT or SIGTERM; returns the exit code (2: no broker can run here)."""
     parser = argparse.ArgumentParser(prog="python -m infra.kafka", description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("build/kafka/data"), help="data folder, kept between runs")
+    parser.add_argument("--data", type=Path, default=Path("build/broker"), help="data folder, kept between runs")
     parser.add_argument("--port", type=int, default=9092, help="port on 127.0.0.1; 0 takes a free one")
     parser.add_argument("--partitions", type=int, default=None, help="partitions of the llm.* topics of accounts")
     parser.add_argument("--jars", type=Path, default=None, help="folder of Kafka's jars (default: build/kafka/libs)")
