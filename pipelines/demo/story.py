@@ -33,6 +33,7 @@ MAX_LIST: Final = 4
 MAX_ROWS: Final = 6
 MAX_COLUMNS: Final = 8
 MAX_UPRIGHT: Final = 2
+BAR: Final = 8
 HOUR_MS: Final = 3_600_000
 
 # What each benign kind shares with a campaign, as its line of the table says.
@@ -116,10 +117,10 @@ def finding(out: Console, outcome: Outcome) -> None:
     facts.add_row("MITRE ATLAS", ", ".join(main.atlas))
     out.print(Padding(facts, (0, 2)))
     out.print()
-    out.print(Padding(_signals(main), (0, 2)))
+    out.print(Padding(_signals(main), (0, 0, 0, 2)))
     for text in skeletons(main):
         out.print()
-        out.print("  The template that the accounts share (‹…› is what varies):", style="bold")
+        out.print("  The template that the accounts share (⟨…⟩ is what varies):", style="bold")
         out.print(Padding(Text(textwrap.shorten(clean(text), 600, placeholder=" …")), (0, 4)))
 
 
@@ -148,7 +149,9 @@ def query(out: Console, named: NamedQuery, params: Mapping[str, Any], frame: pd.
     upright = len(frame.columns) > MAX_COLUMNS
     # As plain Python values: numpy's integers are no ints, and every kind of "missing" becomes None.
     rows = frame.astype(object).where(frame.notna(), None)
-    table = Table(box=None, padding=(0, 1), header_style="bold", show_header=not upright)
+    table = Table(
+        box=None, padding=(0, 1), collapse_padding=True, pad_edge=False, header_style="bold", show_header=not upright
+    )
     if upright:
         for row in rows.head(MAX_UPRIGHT).itertuples(index=False):
             for column, cell in zip(frame.columns, row, strict=True):
@@ -162,7 +165,7 @@ def query(out: Console, named: NamedQuery, params: Mapping[str, Any], frame: pd.
             table.add_column(title, justify="right" if numbers else "left", overflow="fold", max_width=40)
         for row in rows.head(MAX_ROWS).itertuples(index=False):
             table.add_row(*(value(cell) for cell in row))
-    out.print(Padding(table, (0, 3)))
+    out.print(Padding(table, (0, 0, 0, 4)))
     hidden = len(frame) - (MAX_UPRIGHT if upright else MAX_ROWS)
     if hidden > 0:
         out.print(f"    … {hidden:,} more rows")
@@ -187,7 +190,7 @@ def onward(out: Console, files: Mapping[str, Path], alert_id: str | None, progra
     for what, command in steps:
         out.print(f"  {what + ':':<36}{command}", soft_wrap=True)
     out.print()
-    out.print("  What on-call does with an alert: docs/runbook.md. Thresholds and their meaning: docs/.")
+    out.print("  To read: docs/runbook.md (an alert came in), docs/on-call.md (thresholds), docs/analyst.md (queries).")
 
 
 def verdict(out: Console, outcome: Outcome) -> None:
@@ -237,14 +240,14 @@ def skeletons(alert: Alert) -> list[str]:
 
 
 def _signals(alert: Alert) -> Table:
-    table = Table(box=None, padding=(0, 1), header_style="bold")
+    table = Table(box=None, padding=(0, 1), collapse_padding=True, pad_edge=False, header_style="bold")
     table.add_column("signal", no_wrap=True)
     table.add_column("share", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     table.add_column("evidence")
     for signal in sorted(alert.signals, key=lambda signal: -signal.contribution):
-        bar = "█" * round(signal.contribution * 12)
-        table.add_row(signal.name, f"{signal.contribution:.0%}", Text(f"{bar:<12}"), _evidence(signal))
+        bar = "█" * round(signal.contribution * BAR)
+        table.add_row(signal.name, f"{signal.contribution:.0%}", Text(f"{bar:<{BAR}}"), _evidence(signal))
     return table
 
 
