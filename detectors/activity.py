@@ -74,9 +74,7 @@ class ActivityBook:
         return msgspec.msgpack.encode((self._hour, self._counts))
 
     def restore(self, data: bytes) -> None:
-        self._hour, self._counts = msgspec.msgpack.decode(
-            data, type=tuple[int | None, dict[str, list[int | None]]]
-        )
+        self._hour, self._counts = msgspec.msgpack.decode(data, type=tuple[int | None, dict[str, list[int | None]]])
 
 
 def _plus(total: int | None, more: int | None) -> int | None:

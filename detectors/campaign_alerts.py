@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 from detectors.account_alerts import alert_id
 from detectors.campaign_state import Campaign
@@ -20,7 +20,9 @@ _ATLAS: Final[dict[str, tuple[str, ...]]] = {
     "shared_infrastructure": ("AML.T0021",),
     "young_accounts": ("AML.T0021",),
 }
-_SEVERITIES: Final = ((1000, "critical"), (100, "high"), (0, "medium"))
+Severity = Literal["low", "medium", "high", "critical"]
+
+_SEVERITIES: Final[tuple[tuple[int, Severity], ...]] = ((1000, "critical"), (100, "high"), (0, "medium"))
 
 
 def record(campaign: Campaign, verdict: Judgement, params: CampaignParams) -> None:
@@ -32,7 +34,6 @@ def record(campaign: Campaign, verdict: Judgement, params: CampaignParams) -> No
     tests = {**verdict.harvest, **verdict.coordination}
     total = verdict.total_bits
     excess = max(total - params.total_bits, 0.0)
-    campaign.total_bits = total
     campaign.score = round(1 - 0.5 ** (1 + excess / 2), 6)
     campaign.confidence = round(campaign.score * (1 - 0.05 * len(verdict.blind)), 6)
     campaign.blind = verdict.blind

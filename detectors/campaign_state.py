@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -39,17 +39,17 @@ class Campaign(msgspec.Struct):
     founded: int
     cohorts: list[str]
     version: int = 0
-    status: str = "new"
+    status: Literal["new", "updated", "closed"] = "new"
     named: dict[str, int] = {}
     requests: dict[str, int] = {}
     first_seen: int = 0
     last_seen: int = 0
     score: float = 0.0
     confidence: float = 0.0
-    total_bits: float = 0.0
+    evidence_accounts: int = 0
+    told_requests: int = 0
     signals: list[dict[str, Any]] = []
     blind: list[str] = []
-    merged_into: str | None = None
 
 
 def shard_of(account: str) -> int:

@@ -23,8 +23,10 @@ from schemas.alerts import Alert
 from schemas.evidence import AccountRow, CohortEvidence, Evidence, MemberRow, PopulationEvidence, Watermark
 
 _DAY_MS: Final = 86_400_000
+_HOUR_MS: Final = 3_600_000
 _GROWTH: Final = 1.1  # a cohort is judged again when it grew by a tenth
-_ATTACH: Final = 0.8  # a cohort with so many of its members in a campaign is a part of it
+_REJUDGE: Final = 2.0  # a campaign's evidence is renewed when its cohort has doubled
+_TOLD: Final = 1.25  # an alert is updated without new accounts when its requests grew by a quarter
 _PRIOR: Final = {ELICITATION: 0.0005, REPLAY: 0.001}
 _PRIOR_WEIGHT: Final = 200.0
 
@@ -161,49 +163,69 @@ class CampaignCore:
     def _decide(self, tick: int) -> list[Alert]:
         self._decided = tick
         self._changed.add("meta")
-        touched, self._touched = list(self._touched), {}
-        grown: dict[str, None] = {}
-        for name in touched:
-            cohort = self._cohorts.get(name)
-            if cohort is None:
-                continue
-            if cohort.campaign is None:
-                self._consider(cohort, tick)
-            if cohort.campaign is not None:
-                grown[cohort.campaign] = None
-        alerts: list[Alert] = []
-        for campaign in grown:
-            alerts += self._name(self._campaigns[campaign], tick)
+        touched, self._touched = [self._cohorts[n] for n in self._touched if n in self._cohorts], {}
+        alerts = self._follow([cohort for cohort in touched if cohort.campaign is not None], tick)
+        # Known campaigns take their members first: what is left has to make a case of its own.
+        for cohort in touched:
+            if cohort.campaign is None and self._consider(cohort, tick):
+                alerts += self._follow([cohort], tick)
         return alerts + self._close(tick)
 
-    def _consider(self, cohort: Cohort, tick: int) -> None:
-        """Judge a cohort that belongs to no campaign, if it is worth another look."""
-        size = len(cohort.members)
+    def _follow(self, cohorts: list[Cohort], tick: int) -> list[Alert]:
+        """Take in what cohorts of known campaigns did."""
+        grown: dict[str, None] = {}
+        for cohort in cohorts:
+            if cohort.campaign is not None:
+                grown[cohort.campaign] = None
+                if len(cohort.members) >= _REJUDGE * cohort.judged_members:
+                    self._rejudge(cohort, self._campaigns[cohort.campaign], tick)
+        return [alert for campaign in grown for alert in self._name(self._campaigns[campaign], tick)]
+
+    def _consider(self, cohort: Cohort, tick: int) -> bool:
+        """Judge a cohort that belongs to no campaign, if it is worth another look; True if it now does.
+
+        It is judged without the accounts that a campaign already has: a turn of phrase that the campaign's
+        tasks share with honest ones must not make the honest ones look like the campaign.
+        """
+        rest = {account: m for account, m in cohort.members.items() if account not in self._campaign_of}
+        size = len(rest)
         if size < self._params.min_accounts:
-            return
-        harvest = sum(m.elicit_strong + m.elicit_weak > 0 or m.row.replayed > 0 for m in cohort.members.values())
+            return False
+        harvest = sum(m.elicit_strong + m.elicit_weak > 0 or m.row.replayed > 0 for m in rest.values())
         grown = size >= _GROWTH * cohort.judged_members or harvest >= _GROWTH * max(cohort.judged_harvest, 1)
-        if not grown and tick - cohort.judged_at < _DAY_MS // 24:
-            return
+        if not grown and tick - cohort.judged_at < _HOUR_MS:
+            return False
         benign = self._benign(cohort)
         if benign is None:
-            return
+            return False
         cohort.judged_members, cohort.judged_harvest, cohort.judged_at = size, harvest, tick
         self._changed.add(f"cohort:{cohort.id}")
-        campaign = self._part_of(cohort)
-        if campaign is None:
-            verdict = judgement.judge(cohort, benign, self._rates(benign), self._params)
-            if not verdict.alerts(self._params):
-                return
-            campaign = self._linked(cohort, benign) or self._found(cohort, tick)
-            self._record(campaign, verdict)
+        judged = msgspec.structs.replace(cohort, members=rest)
+        verdict = judgement.judge(judged, benign, self._rates(benign), self._params)
+        if not verdict.alerts(self._params):
+            return False
+        campaign = self._linked(judged, benign) or self._found(cohort, tick)
+        self._record(campaign, cohort, verdict)
         cohort.campaign = campaign.id
         campaign.cohorts = sorted({*campaign.cohorts, cohort.id})
         self._changed.add(f"campaign:{campaign.id}")
+        return True
 
-    def _record(self, campaign: Campaign, verdict: judgement.Judgement) -> None:
-        """The strongest cohort's evidence stands for the campaign."""
-        if verdict.total_bits >= campaign.total_bits:
+    def _rejudge(self, cohort: Cohort, campaign: Campaign, tick: int) -> None:
+        """Renew the evidence of a campaign from a cohort that has grown; its membership stays."""
+        benign = self._benign(cohort)
+        if benign is None:
+            return
+        cohort.judged_members, cohort.judged_at = len(cohort.members), tick
+        verdict = judgement.judge(cohort, benign, self._rates(benign), self._params)
+        if verdict.alerts(self._params):
+            self._record(campaign, cohort, verdict)
+        self._changed.add(f"cohort:{cohort.id}")
+
+    def _record(self, campaign: Campaign, cohort: Cohort, verdict: judgement.Judgement) -> None:
+        """The evidence of the widest alerting cohort stands for the campaign."""
+        if len(cohort.members) >= campaign.evidence_accounts:
+            campaign.evidence_accounts = len(cohort.members)
             campaign_alerts.record(campaign, verdict, self._params)
 
     def _benign(self, cohort: Cohort | None) -> Reference | None:
@@ -233,26 +255,11 @@ class CampaignCore:
         rates["accounts"] = float(sum(p.accounts for p in self._populations.values()))
         return rates
 
-    def _part_of(self, cohort: Cohort) -> Campaign | None:
-        """The campaign that already has nearly all members of a cohort."""
-        counts: dict[str, int] = {}
-        for account in cohort.members:
-            campaign = self._campaign_of.get(account)
-            if campaign is not None:
-                counts[campaign] = counts.get(campaign, 0) + 1
-        if not counts:
-            return None
-        top = max(counts, key=lambda c: (counts[c], c))
-        return self._campaigns[top] if counts[top] >= _ATTACH * len(cohort.members) else None
-
     def _linked(self, cohort: Cohort, benign: Reference) -> Campaign | None:
-        """The campaign that shares accounts or rare infrastructure with an alerting cohort."""
+        """The campaign that holds the same rare infrastructure as an alerting cohort."""
         for campaign in sorted(self._campaigns.values(), key=lambda c: (c.founded, c.id)):
             if campaign.status == "closed":
                 continue
-            common = sum(account in campaign.named for account in cohort.members)
-            if common >= self._params.link_share * min(len(cohort.members), len(campaign.named)):
-                return campaign
             values = self._values(campaign, benign)
             held = sum(coordination.holds_any(member.row, values) for member in cohort.members.values())
             if held >= max(self._params.link_share * len(cohort.members), 3):
@@ -296,8 +303,10 @@ class CampaignCore:
                 campaign.last_seen = max(campaign.last_seen, member.last_seen)
                 campaign.first_seen = min(campaign.first_seen or member.first_seen, member.first_seen)
         self._changed.add(f"campaign:{campaign.id}")
-        if not named:
+        total = sum(campaign.requests.values())
+        if not named and total < _TOLD * campaign.told_requests:
             return []
+        campaign.told_requests = total
         self._reference = None  # accounts under alert do not teach the reference
         return campaign_alerts.alerts(campaign, sorted(named), self._newest, self._config_version)
 

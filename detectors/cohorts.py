@@ -182,9 +182,7 @@ class CohortBook:
                     continue
                 row = self._row_of(account)
                 if row is not None:
-                    rows.append(
-                        MemberRow(row, member.requests, member.strong, member.weak, member.first, member.last)
-                    )
+                    rows.append(MemberRow(row, member.requests, member.strong, member.weak, member.first, member.last))
                 member.sent = member.requests
                 member.sent_harvest = member.strong + member.weak
                 member.sent_at = tick

@@ -21,9 +21,7 @@ class DetectConfig:
         ValueError: a pattern that does not compile, or a key of a wrong length.
     """
 
-    def __init__(
-        self, params: DetectorParams, patterns: PatternFile, *, hash_key: bytes, config_version: str
-    ) -> None:
+    def __init__(self, params: DetectorParams, patterns: PatternFile, *, hash_key: bytes, config_version: str) -> None:
         self.params = params
         self.config_version = config_version
         self.scanner = PatternScanner(patterns)

@@ -23,7 +23,9 @@ _MIN_MEAN: Final = 1.5  # requests a member before evenness says anything: group
 _EVEN_CAP: Final = 3.0
 _YOUNG_CAP: Final = 1.5  # launches bring young accounts too
 _FIELD_CAP: Final = 4.0
+_FIELD_FLOOR: Final = 2.0  # several fields are looked at, so one chance in ten would be met too often
 _RARE: Final = 0.01  # a value held by more than one in a hundred benign accounts links nobody
+_PUBLIC: Final = 0.05  # a mail domain of more than one in twenty benign accounts is a public one
 _MIN_KNOWN: Final = 8  # members with a field before it is tested
 _LARGEST_GROUP: Final = 512  # members looked at: beyond that every test is certain anyway
 
@@ -62,39 +64,34 @@ def poisson_tail(observed: int, expected: float) -> float:
 
 
 def even_shares(members: Sequence[MemberRow], reference: Reference, seed: int) -> Test:
-    """Do the members share the work more evenly than benign accounts would?
+    """Do the members send more evenly than benign accounts would?
 
-    The squared coefficient of variation of requests a member, less what Poisson noise alone gives, against
-    `_DRAWS` groups of the same size drawn from the reference.
+    The variance of the logarithm of each account's requests, all of them and not only the cohort's, against
+    `_DRAWS` groups of the same size drawn from the reference. The logarithm keeps one large stranger in the
+    cohort from hiding the rest.
     """
-    requests = np.array([member.requests for member in members], np.float64)
+    requests = np.array([member.row.requests for member in members], np.float64)
     mean = float(requests.mean())
     if mean < _MIN_MEAN or len(reference.requests) < _MIN_KNOWN:
         return Test(0.0, {"requests_per_account": round(mean, 3)})
     size = min(len(requests), _LARGEST_GROUP)
     rng = np.random.default_rng(seed)
-    draws = _excess(reference.requests[rng.integers(0, len(reference.requests), (_DRAWS, size))])
-    observed = float(_excess(requests[None, :])[0])
-    spread = float(draws.std()) or 1.0
-    z = (observed - float(draws.mean())) / spread
+    draws = np.log(reference.requests[rng.integers(0, len(reference.requests), (_DRAWS, size))]).var(axis=1)
+    observed = float(np.log(requests).var())
+    spread = float(draws.std())
+    z = (observed - float(draws.mean())) / spread if spread else 0.0
+    # The draws alone resolve one in 400; beyond that the normal tail is trusted for two more digits.
     p_value = max(0.5 * math.erfc(-z / math.sqrt(2)), (1 + float((draws <= observed).sum())) / (100 * _DRAWS))
-    variation = float(requests.std() / mean)
     return Test(
         min(bits_of(p_value), _EVEN_CAP),
         {
             "requests_per_account": round(mean, 3),
-            "variation": round(variation, 4),
-            "variation_benign": round(float(np.sqrt(np.exp(np.median(draws)))), 4),
+            "variation": round(float(requests.std() / mean), 4),
+            "log_deviation": round(math.sqrt(observed), 4),
+            "log_deviation_benign": round(math.sqrt(float(np.median(draws))), 4),
             "p_value": float(f"{p_value:.3g}"),
         },
     )
-
-
-def _excess(groups: F64) -> F64:
-    """Log of the excess squared variation of each row; the floor keeps groups of equals finite."""
-    mean = groups.mean(axis=1)
-    variation = groups.var(axis=1) / mean**2
-    return np.asarray(np.log(np.maximum(variation - 1 / mean, 0) + 0.05))
 
 
 def young_accounts(members: Sequence[MemberRow], reference: Reference) -> Test:
@@ -136,7 +133,9 @@ def declared_owner(rows: Sequence[AccountRow], reference: Reference, share: floa
         for value in values:
             counts[value] = counts.get(value, 0) + 1
         top = max(counts, key=lambda value: (counts[value], value))
-        if counts[top] >= share * len(values) and reference.frequency(field, top) <= _RARE:
+        # A payment has one payer; a mail domain may be a public one, which declares nothing.
+        own = field == "payment" or reference.frequency(field, top) <= _PUBLIC
+        if counts[top] >= share * len(values) and own:
             return field
     return None
 
@@ -167,7 +166,7 @@ def shared_infrastructure(rows: Sequence[AccountRow], reference: Reference, cap:
         )
         p_value = poisson_tail(shared, max(expected, 1e-9))
         bits = min(bits_of(p_value), _FIELD_CAP)
-        if bits:
+        if bits >= _FIELD_FLOOR:
             best[field] = bits
             fields[field] = {
                 "sharing": shared,

@@ -244,11 +244,11 @@ class Lane:
         for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
             cohort = (touches.kind, int(key[start]))
             if cohort not in book and cohort[1] in touches.carriers:
-                earlier = touches.carriers[cohort[1]]
+                earlier = [c for c in touches.carriers[cohort[1]] if c.account in self._accounts]
                 book.touch(
                     cohort,
-                    [Touch(c.account, 1, c.strong != 0, c.weak != 0, c.ts, c.ts) for c in earlier if c.account in self._accounts],
-                    [],
+                    [Touch(c.account, 1, c.strong != 0, c.weak != 0, c.ts, c.ts) for c in earlier],
+                    [c.variant for c in earlier if c.variant],
                     [],
                 )
             before = book.members(cohort)
@@ -324,5 +324,3 @@ def _touch(frame: EventFrame, rows: I64) -> Touch:
         first=int(ts.min()),
         last=int(ts.max()),
     )
-
-

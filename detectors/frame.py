@@ -78,9 +78,7 @@ class EventFrame(NamedTuple):
     def take(self, indices: I64) -> EventFrame:
         """The given events, in that order; the table of texts keeps only those still used."""
         columns = {name: getattr(self, name)[indices] for name in _PLAIN}
-        used, codes = np.unique(
-            np.concatenate([columns["text_code"], columns["system_code"]]), return_inverse=True
-        )
+        used, codes = np.unique(np.concatenate([columns["text_code"], columns["system_code"]]), return_inverse=True)
         first = int(np.searchsorted(used, 0))
         codes = np.where(codes >= first, codes - first, ABSENT)
         columns["text_code"], columns["system_code"] = codes[: len(indices)], codes[len(indices) :]
@@ -94,9 +92,7 @@ class EventFrame(NamedTuple):
         )
 
 
-_PLAIN: Final = tuple(
-    name for name in EventFrame._fields if name not in ("issued", "presented", "shingles", "texts")
-)
+_PLAIN: Final = tuple(name for name in EventFrame._fields if name not in ("issued", "presented", "shingles", "texts"))
 
 
 def concat(frames: Sequence[EventFrame]) -> EventFrame:

@@ -77,9 +77,7 @@ def judge(cohort: Cohort, reference: Reference, rates: dict[str, float], params:
     seed = int.from_bytes(hashlib.blake2b(cohort.id.encode(), digest_size=8).digest(), "little")
     tests = {"even_shares": coordination.even_shares(members, reference, seed)}
     if declared is None:
-        tests["shared_infrastructure"] = coordination.shared_infrastructure(
-            rows, reference, params.signal_cap_bits
-        )
+        tests["shared_infrastructure"] = coordination.shared_infrastructure(rows, reference, params.signal_cap_bits)
         tests["young_accounts"] = coordination.young_accounts(members, reference)
     blind = [field for field in FIELDS if sum(getattr(row, field) is not None for row in rows) < _MOST * len(rows)]
     return Judgement(_HARVEST[cohort.kind](cohort, members, rates, params), tests, declared, blind)
@@ -137,9 +135,7 @@ def _suspects(name: str) -> Callable[[Cohort, list[MemberRow], dict[str, float],
     return harvest
 
 
-_HARVEST: Final[
-    dict[str, Callable[[Cohort, list[MemberRow], dict[str, float], CampaignParams], dict[str, Test]]]
-] = {
+_HARVEST: Final[dict[str, Callable[[Cohort, list[MemberRow], dict[str, float], CampaignParams], dict[str, Test]]]] = {
     TEMPLATE: _template,
     ELICITATION: _suspects("elicitation"),
     REPLAY: _suspects("signature_replay"),

@@ -125,11 +125,11 @@ class CampaignParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     """`campaigns.toml`: when cohorts become a campaign, and who is named."""
 
     min_accounts: Annotated[int, Meta(ge=3, le=100_000, description="accounts in a cohort before it is judged")] = 12
-    harvest_bits: Annotated[Bits, Meta(description="harvest evidence that a campaign needs")] = 2.0
+    harvest_bits: Annotated[Bits, Meta(description="harvest evidence that a campaign needs")] = 1.5
     coordination_bits: Annotated[Bits, Meta(description="coordination evidence that a campaign needs")] = 3.0
-    total_bits: Annotated[Bits, Meta(description="harvest and coordination evidence together that a campaign needs")] = (
-        8.0
-    )
+    total_bits: Annotated[
+        Bits, Meta(description="harvest and coordination evidence together that a campaign needs")
+    ] = 8.0
     signal_cap_bits: Annotated[Bits, Meta(description="one signal never counts for more than this")] = 6.0
     declared_share: Annotated[
         float,

@@ -106,7 +106,5 @@ class SignatureReplay:
         return msgspec.msgpack.encode((self._issued.snapshot(), self._started, self._any_issued))
 
     def restore(self, data: bytes) -> None:
-        issued, self._started, self._any_issued = msgspec.msgpack.decode(
-            data, type=tuple[bytes, int | None, bool]
-        )
+        issued, self._started, self._any_issued = msgspec.msgpack.decode(data, type=tuple[bytes, int | None, bool])
         self._issued.restore(issued)

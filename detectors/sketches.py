@@ -69,7 +69,7 @@ class PanedBloom:
 
     def _probes(self, hashes: U64) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         step = (mix(hashes) | np.uint64(1))[:, None]
-        places = (hashes[:, None] + step * np.arange(_PROBES, dtype=np.uint64)) & self._mask
+        places: U64 = (hashes[:, None] + step * np.arange(_PROBES, dtype=np.uint64)) & self._mask
         return (places >> np.uint64(3)).astype(np.int64), np.uint8(1) << (places & np.uint64(7)).astype(np.uint8)
 
     def contains(self, hashes: U64) -> NDArray[np.bool_]:
@@ -155,9 +155,7 @@ class AccountCounter:
         )
 
     def snapshot(self) -> bytes:
-        return msgspec.msgpack.encode(
-            (self._pairs.snapshot(), _pack(current=self._current, previous=self._previous))
-        )
+        return msgspec.msgpack.encode((self._pairs.snapshot(), _pack(current=self._current, previous=self._previous)))
 
     def restore(self, data: bytes) -> None:
         pairs, counters = msgspec.msgpack.decode(data, type=tuple[bytes, bytes])

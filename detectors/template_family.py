@@ -9,14 +9,14 @@ a hundred, each gives a family of its own.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import ClassVar, Final, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.contract import I64, Carrier, Report, Tick, Touches, no_findings
+from detectors.contract import I64, Carrier, Report, Tick, Touches, no_findings, no_touches
+from detectors.family_index import FamilyIndex
 from detectors.frame import EventFrame
 from detectors.hashing import U64, combine, mix
 from detectors.params import FeatureParams, TemplateParams
@@ -29,19 +29,17 @@ _MIN_SHARED: Final = 3  # shared shingles: seven words in a row; fewer are turns
 _LEVELS: Final = 4  # a skeleton of under a quarter of the reach of the text's widest one stands apart
 _SIGNATURE: Final = 16  # least shared shingles that a family is recognised by
 _OVERLAP: Final = 0.5  # of the signature, in a member
+_PER_TEXT: Final = 2  # families of one text and level
 _FAMILIES: Final = 16_384
 _RECENT: Final = 2**17  # shingles of recent requests kept, to find a family's first carriers
-_LARGEST: Final = np.uint64(2**64 - 1)
-_NO_VARIANT: Final = np.uint64(0)
 
 
-class _Shared(NamedTuple):
-    """Texts with a shared part: `text` (m,), family `key` (m,), `variant` (m,), `signature` rows (m,)."""
+class _Families(NamedTuple):
+    """Which texts carry which families: pairs (m,), and signatures of families not known before."""
 
     text: I64
     key: U64
-    variant: U64
-    signature: Ragged
+    new: dict[int, U64]
 
 
 class TemplateFamily:
@@ -54,7 +52,7 @@ class TemplateFamily:
         self._params = params
         self._features = features
         self._counter = AccountCounter(params.sketch_bits, int(params.pane_hours * 3_600_000))
-        self._families: OrderedDict[int, U64] = OrderedDict()
+        self._families = FamilyIndex(_FAMILIES, _OVERLAP)
         self._recent = _Recent(_RECENT)
 
     @property
@@ -63,54 +61,39 @@ class TemplateFamily:
 
     @property
     def nbytes(self) -> int:
-        signatures = sum(signature.nbytes for signature in self._families.values())
-        return self._counter.nbytes + signatures + self._recent.nbytes
+        return self._counter.nbytes + self._families.nbytes + self._recent.nbytes
 
     def score(self, tick: Tick) -> Report:
         """Which requests carry which family. Families are evidence of a cohort, never of a request."""
         frame = tick.frame
-        shared = self._shared(frame.shingles)
-        rows, keys, variants, signatures = [], [], [], []
-        # Content identity of the user's turn: what varies under a system prompt that does not.
-        identity = _text_identity(frame.shingles)
         requests = tick.requests()
-        for codes, other in ((frame.text_code, None), (frame.system_code, frame.text_code)):
-            code = codes[requests]
-            for level in shared:
-                place = np.full(len(frame.texts) + 1, -1, np.int64)
-                place[level.text] = np.arange(len(level.text))
-                found = place[code]
-                hit = np.flatnonzero(found >= 0)
-                rows.append(requests[hit])
-                keys.append(level.key[found[hit]])
-                variant = level.variant[found[hit]]
-                if other is not None:
-                    variant = combine(variant, np.append(identity, _NO_VARIANT)[other[requests[hit]]])
-                variants.append(variant)
-                signatures.append(level.signature.take(found[hit]))
-        row, key, variant = np.concatenate(rows), np.concatenate(keys), np.concatenate(variants)
-        values = np.concatenate([s.values for s in signatures])
-        lengths = np.concatenate([s.lengths for s in signatures])
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        order = np.lexsort((row, key))
-        kept, first_of = self._recognised(key[order], Ragged(values, offsets).take(order))
-        chosen = order[kept]
-        carriers = {}
-        for position, signature in first_of:
-            found_before = self._recent.carriers(signature, _OVERLAP)
-            if found_before:
-                carriers[int(key[order[position]])] = found_before
-        touches = Touches(KIND, row[chosen], key[chosen], variant[chosen], carriers)
+        if not _with_text(frame, requests).any():
+            return Report(no_findings(), [no_touches(KIND)], {})
+        found = self._find(frame.shingles)
+        rows, keys = [], []
+        start = np.searchsorted(found.text, np.arange(len(frame.texts) + 1))
+        for column in (frame.text_code, frame.system_code):
+            owned = requests[column[requests] >= 0]
+            code = column[owned]
+            count = start[code + 1] - start[code]
+            where = np.repeat(start[code] - np.cumsum(count) + count, count) + np.arange(count.sum())
+            rows.append(np.repeat(owned, count))
+            keys.append(found.key[where])
+        row, key = np.concatenate(rows), np.concatenate(keys)
+        # What varies is the user's turn, also under a system prompt that does not.
+        identity = _text_identity(frame.shingles)
+        turn = np.where(frame.text_code >= 0, frame.text_code, frame.system_code)
+        carriers = {new: self._recent.carriers(signature, _OVERLAP) for new, signature in found.new.items()}
+        touches = Touches(KIND, row, key, identity[turn[row]], carriers)
         return Report(no_findings(), [touches], {})
 
     def learn(self, tick: Tick) -> None:
         frame = tick.frame
-        for key, signature in self._new_families(tick):
-            self._families[key] = signature
-            if len(self._families) > _FAMILIES:
-                self._families.popitem(last=False)
-        self._counter.turn(tick.end)
         requests = tick.requests()
+        if _with_text(frame, requests).any():
+            for key, signature in self._find(frame.shingles).new.items():
+                self._families.add(key, signature)
+        self._counter.turn(tick.end)
         self._recent.add(frame, requests)
         code = np.concatenate([frame.text_code[requests], frame.system_code[requests]])
         who = np.concatenate([frame.account_hash[requests]] * 2)
@@ -126,7 +109,7 @@ class TemplateFamily:
     def skeleton(self, tick: Tick, row: int, key: int) -> str | None:
         """The text with everything that too few accounts share replaced by `⟨…⟩`."""
         frame = tick.frame
-        signature = self._families.get(key)
+        signature = self._families.signature(key)
         for code in (int(frame.text_code[row]), int(frame.system_code[row])):
             if code < 0:
                 continue
@@ -154,69 +137,63 @@ class TemplateFamily:
                 pieces.append("⟨…⟩")
         return " ".join(pieces)[:1000]
 
-    def _shared(self, texts: Ragged) -> list[_Shared]:
-        """The families of each distinct text: one of wide reach, and one of narrower reach beside it."""
-        if not len(texts.values):
-            return [_Shared(np.empty(0, np.int64), *[np.empty(0, np.uint64)] * 2, texts.take(np.empty(0, np.int64)))]
+    def _find(self, texts: Ragged) -> _Families:
+        """The families of each distinct text: of wide reach, and of narrower reach beside it."""
         counts = self._counter.counts(texts.values)
-        owner = texts.row_ids()
-        frequent = counts >= self._params.min_accounts
+        frequent = np.flatnonzero(counts >= self._params.min_accounts)
+        if len(frequent) < _MIN_SHARED:
+            return _Families(np.empty(0, np.int64), np.empty(0, np.uint64), {})
+        values, owner, counts = texts.values[frequent], texts.row_ids()[frequent], counts[frequent]
         widest = np.zeros(texts.rows, np.int64)
-        np.maximum.at(widest, owner[frequent], counts[frequent])
-        wide = frequent & (counts * _LEVELS >= widest[owner])
-        variant = np.full(texts.rows, _LARGEST)
-        np.minimum.at(variant, owner[~frequent], texts.values[~frequent])
-        variant[variant == _LARGEST] = _NO_VARIANT
-        levels = []
-        for level in (wide, frequent & ~wide):
+        np.maximum.at(widest, owner, counts)
+        wide = counts * _LEVELS >= widest[owner]
+        found_text, found_key = [], []
+        new: dict[int, U64] = {}
+        for level in (wide, ~wide):
             enough = np.bincount(owner[level], minlength=texts.rows) >= _MIN_SHARED
             of = level & enough[owner]
-            signature = _least(texts.values[of], owner[of], _SIGNATURE)
-            text = np.flatnonzero(enough)
-            levels.append(_Shared(text, signature.values[signature.offsets[:-1]], variant[text], signature))
-        return levels
-
-    def _recognised(self, keys: U64, signatures: Ragged) -> tuple[I64, list[tuple[int, U64]]]:
-        """Of sorted touches, those that carry enough of their family's signature, and each new family."""
-        kept: list[I64] = []
-        new: list[tuple[int, U64]] = []
-        bounds = np.flatnonzero(np.diff(keys, prepend=~keys[:1], append=~keys[-1:]))
-        for start, end in zip(bounds[:-1], bounds[1:], strict=True):
-            family = self._families.get(int(keys[start]))
-            block = signatures.take(np.arange(start, end))
-            if family is None:
-                family = block.take(np.array([0])).values
-                new.append((int(start), family))
-            inside = np.isin(block.values, family).astype(np.int64)
-            overlap = np.add.reduceat(inside, block.offsets[:-1])
-            kept.append(start + np.flatnonzero(overlap >= _OVERLAP * np.minimum(len(family), block.lengths)))
-        return (np.concatenate(kept) if kept else np.empty(0, np.int64)), new
-
-    def _new_families(self, tick: Tick) -> list[tuple[int, U64]]:
-        new: dict[int, U64] = {}
-        for level in self._shared(tick.frame.shingles):
-            for i, key in enumerate(level.key.tolist()):
-                if key not in self._families and key not in new:
-                    new[key] = level.signature.take(np.array([i])).values
-        return list(new.items())
+            if not of.any():
+                continue
+            text, key = self._families.match(values[of], owner[of], _PER_TEXT)
+            found_text.append(text)
+            found_key.append(key)
+            # A text that belongs to no known family founds one, named by its least shared shingle.
+            alone = of & ~np.isin(owner, text)
+            signature = _least(values[alone], owner[alone], _SIGNATURE)
+            for i, (row, name) in enumerate(
+                zip(np.unique(owner[alone]).tolist(), signature.values[signature.offsets[:-1]].tolist(), strict=True)
+            ):
+                own = signature.take(np.array([i])).values
+                if name in new and np.isin(new[name], own).mean() < _OVERLAP:
+                    continue
+                new.setdefault(name, own)
+                found_text.append(np.array([row]))
+                found_key.append(np.array([name], np.uint64))
+        if not found_text:
+            return _Families(np.empty(0, np.int64), np.empty(0, np.uint64), {})
+        text, key = np.concatenate(found_text), np.concatenate(found_key)
+        order = np.lexsort((key, text))
+        return _Families(text[order], key[order], {name: s for name, s in new.items() if name not in self._families})
 
     def snapshot(self) -> bytes:
-        families = [(key, signature.tolist()) for key, signature in self._families.items()]
-        return msgspec.msgpack.encode((self._counter.snapshot(), families, self._recent.snapshot()))
+        return msgspec.msgpack.encode((self._counter.snapshot(), self._families.snapshot(), self._recent.snapshot()))
 
     def restore(self, data: bytes) -> None:
         counter, families, recent = msgspec.msgpack.decode(
             data, type=tuple[bytes, list[tuple[int, list[int]]], list[_Batch]]
         )
         self._counter.restore(counter)
-        self._families = OrderedDict((key, np.array(signature, np.uint64)) for key, signature in families)
+        self._families.restore(families)
         self._recent.restore(recent)
+
+
+_Who = tuple[str, int, int, int, int]
 
 
 class _Batch(msgspec.Struct, array_like=True):
     values: list[int]
     lengths: list[int]
-    carriers: list[tuple[str, int, int, int]]
+    carriers: list[_Who]
 
 
 class _Recent:
@@ -225,9 +202,9 @@ class _Recent:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._values: list[Ragged] = []
-        self._carriers: list[list[tuple[str, int, int, int]]] = []
+        self._carriers: list[list[_Who]] = []
         self._held = 0
-        self._joined: tuple[Ragged, list[tuple[str, int, int, int]]] | None = None
+        self._joined: tuple[Ragged, list[_Who]] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -239,20 +216,12 @@ class _Recent:
         chosen = requests[code >= 0]
         if not len(chosen):
             return
-        self._append(
-            frame.shingles.take(code[code >= 0]),
-            list(
-                zip(
-                    frame.account[chosen].tolist(),
-                    frame.ts[chosen].tolist(),
-                    frame.strong[chosen].tolist(),
-                    frame.weak[chosen].tolist(),
-                    strict=True,
-                )
-            ),
-        )
+        texts = frame.shingles.take(code[code >= 0])
+        columns = (frame.account, frame.ts, frame.strong, frame.weak)
+        who = zip(*(column[chosen].tolist() for column in columns), _text_identity(texts).tolist(), strict=True)
+        self._append(texts, list(who))
 
-    def _append(self, values: Ragged, carriers: list[tuple[str, int, int, int]]) -> None:
+    def _append(self, values: Ragged, carriers: list[_Who]) -> None:
         self._values.append(values)
         self._carriers.append(carriers)
         self._held += len(values.values) + values.rows
@@ -275,7 +244,7 @@ class _Recent:
         inside = np.isin(texts.values, signature)
         hits = np.bincount(texts.row_ids()[inside], minlength=texts.rows)
         found = np.flatnonzero(hits >= max(overlap * len(signature), 1))
-        return [Carrier(*who[i], variant=0) for i in found.tolist()]
+        return [Carrier(*who[i]) for i in found.tolist()]
 
     def snapshot(self) -> list[_Batch]:
         return [
@@ -302,6 +271,10 @@ def _least(values: U64, owner: NDArray[np.int64], k: int) -> Ragged:
     kept = place < k
     offsets = np.concatenate([[0], np.cumsum(np.minimum(counts, k))])
     return Ragged(values[kept], offsets)
+
+
+def _with_text(frame: EventFrame, requests: I64) -> NDArray[np.bool_]:
+    return np.asarray((frame.text_code[requests] >= 0) | (frame.system_code[requests] >= 0))
 
 
 def _text_identity(texts: Ragged) -> U64:

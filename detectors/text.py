@@ -42,9 +42,11 @@ class Ragged(NamedTuple):
 
     def take(self, indices: I64) -> Ragged:
         """The given rows, in that order."""
-        starts = self.offsets[:-1][indices]
-        lengths = self.lengths[indices]
+        starts = self.offsets[indices]
+        lengths = self.offsets[indices + 1] - starts
         offsets = _offsets(lengths)
+        if not offsets[-1]:
+            return Ragged(self.values[:0], offsets)
         where = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
         return Ragged(self.values[where], offsets)
 

@@ -8,11 +8,11 @@ depend on how the input was cut into batches.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Self
 
 import msgspec
 import numpy as np
@@ -225,7 +225,7 @@ class _Sink:
         self.alerts = 0
         self.signals = 0
 
-    def __enter__(self) -> _Sink:
+    def __enter__(self) -> Self:
         if self._store is not None:
             self._store.migrate()
         alerts, signals = self._paths
@@ -260,7 +260,7 @@ class _Sink:
         """Insert what waits, table by table, once there is at least so much of it."""
         if self._store is None:
             return
-        inserts = {
+        inserts: dict[str, Callable[[Any], int]] = {
             "alerts": self._store.insert_alerts,
             "signals": self._store.insert_signals,
             "activity": self._store.insert_activity,

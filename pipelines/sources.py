@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -106,7 +106,7 @@ class Source:
         """The lines as a plain file."""
         if _suffix(self.path) in (".jsonl", ".ndjson", ".json"):
             return self.path.open("rb")
-        file = tempfile.TemporaryFile()
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
         for line in self._read():
             file.write(line.raw + b"\n")
         file.flush()
@@ -169,13 +169,13 @@ def _open_plain(path: Path) -> IO[bytes]:
 
 
 def _open_gzip(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb")
+    return cast("IO[bytes]", gzip.open(path, "rb"))
 
 
 def _open_zstd(path: Path) -> IO[bytes]:
     import zstandard
 
-    return zstandard.open(path, "rb")
+    return cast("IO[bytes]", zstandard.open(path, "rb"))
 
 
 def _text_lines(path: Path, opener: Callable[[Path], IO[bytes]], max_line: int) -> Iterator[Line]:

@@ -1,0 +1,132 @@
+"""Known template families, found by the shingles of their signatures."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.hashing import U64
+
+I64 = NDArray[np.int64]
+
+_RECENT: Final = 2_048  # entries sorted again at each change; the others wait in a larger sorted part
+
+
+class _Part(NamedTuple):
+    shingles: U64
+    families: I64
+
+
+def _sorted_part(shingles: U64, families: I64) -> _Part:
+    order = np.argsort(shingles, kind="stable")
+    return _Part(shingles[order], families[order])
+
+
+class FamilyIndex:
+    """An inverted index from shingles to the families whose signature holds them; the oldest go first.
+
+    Args:
+        capacity: families held at most.
+        overlap: share of a signature that a text must carry to belong to the family.
+    """
+
+    def __init__(self, capacity: int, overlap: float) -> None:
+        self._capacity = capacity
+        self._overlap = overlap
+        self._signatures: OrderedDict[int, U64] = OrderedDict()
+        self._numbers: dict[int, int] = {}
+        self._keys: list[int] = []
+        self._sizes: list[int] = []
+        self._old = _Part(np.empty(0, np.uint64), np.empty(0, np.int64))
+        self._new = self._old
+
+    def __contains__(self, key: int) -> bool:
+        return key in self._signatures
+
+    def __len__(self) -> int:
+        return len(self._signatures)
+
+    @property
+    def nbytes(self) -> int:
+        entries = len(self._old.shingles) + len(self._new.shingles)
+        return 16 * entries + sum(signature.nbytes for signature in self._signatures.values())
+
+    def signature(self, key: int) -> U64 | None:
+        """The signature of a family, if it is known."""
+        return self._signatures.get(key)
+
+    def add(self, key: int, signature: U64) -> None:
+        """Remember a family; the oldest makes room."""
+        self._signatures[key] = signature
+        if len(self._signatures) > self._capacity:
+            # Rare enough to build afresh, and to drop an eighth at once.
+            for _ in range(self._capacity // 8 + 1):
+                self._signatures.popitem(last=False)
+            self._rebuild()
+            return
+        number = self._number(key, signature)
+        self._new = _sorted_part(
+            np.concatenate([self._new.shingles, signature]),
+            np.concatenate([self._new.families, np.full(len(signature), number)]),
+        )
+        if len(self._new.shingles) > _RECENT:
+            self._merge()
+
+    def _number(self, key: int, signature: U64) -> int:
+        self._numbers[key] = len(self._keys)
+        self._keys.append(key)
+        self._sizes.append(len(signature))
+        return self._numbers[key]
+
+    def _merge(self) -> None:
+        self._old = _sorted_part(*(np.concatenate(pair) for pair in zip(self._old, self._new, strict=True)))
+        self._new = _Part(np.empty(0, np.uint64), np.empty(0, np.int64))
+
+    def _rebuild(self) -> None:
+        self._numbers, self._keys, self._sizes = {}, [], []
+        numbers = [np.full(len(s), self._number(key, s)) for key, s in self._signatures.items()]
+        if numbers:
+            self._new = _Part(np.concatenate(list(self._signatures.values())), np.concatenate(numbers))
+        self._old = _Part(np.empty(0, np.uint64), np.empty(0, np.int64))
+        self._merge()
+
+    def match(self, shingles: U64, owner: I64, most: int) -> tuple[I64, U64]:
+        """The families of texts.
+
+        Args:
+            shingles: (n,) distinct within a text. owner: (n,) the text of each.
+            most: families of one text at most, the oldest of them.
+
+        Returns:
+            Pairs (text, family key), by text.
+        """
+        texts, numbers = [], []
+        for part in (self._old, self._new):
+            left = np.searchsorted(part.shingles, shingles, "left")
+            count = np.searchsorted(part.shingles, shingles, "right") - left
+            hit = np.flatnonzero(count)
+            total = count[hit]
+            where = np.repeat(left[hit] - np.cumsum(total) + total, total) + np.arange(total.sum())
+            texts.append(np.repeat(owner[hit], total))
+            numbers.append(part.families[where])
+        text, number = np.concatenate(texts), np.concatenate(numbers)
+        if not len(text):
+            return text, np.empty(0, np.uint64)
+        pairs, hits = np.unique(np.stack([text, number]), axis=1, return_counts=True)
+        sizes = np.array(self._sizes, np.int64)[pairs[1]]
+        text, number = pairs[:, hits >= self._overlap * sizes]
+        first = np.searchsorted(text, text, "left")
+        kept = np.arange(len(text)) - first < most
+        keys = np.array([self._keys[i] for i in number[kept].tolist()], np.uint64)
+        return text[kept], keys
+
+    def snapshot(self) -> list[tuple[int, list[int]]]:
+        return [(key, signature.tolist()) for key, signature in self._signatures.items()]
+
+    def restore(self, families: list[tuple[int, list[int]]]) -> None:
+        self._signatures = OrderedDict((key, np.array(signature, np.uint64)) for key, signature in families)
+        self._new = _Part(np.empty(0, np.uint64), np.empty(0, np.int64))
+        self._rebuild()
