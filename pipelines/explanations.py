@@ -70,11 +70,11 @@ NEXT_STEPS: Final[dict[str, tuple[str, ...]]] = {
         "Rule out one owner: a roll-out, a class or a team shares templates, payment and network (see the evidence).",
         "Check the strongest signal first, as noted under it.",
         "Hand all accounts over at once; banning some of them teaches the others.",
-        "Send an enforcement event for every ban, so that a pool that replaces a banned one is noticed.",
+        "Watch for further versions of this alert: new accounts that join the campaign are named in them.",
     ),
     "account": (
         "Look for a campaign alert that names this account too; the campaign is the better unit to act on.",
         "Check the strongest signal first, as noted under it.",
-        "Send an enforcement event for a ban, so that a successor is noticed.",
+        "Watch for further versions of this alert: tenfold more of the same gives a new one.",
     ),
 }
