@@ -24,8 +24,6 @@ from infra.topics import create_topics
 REQUIRE_KAFKA: Final = "DISTILLWATCH_REQUIRE_KAFKA"
 _NO_KAFKA: Final = "NOT RUN: no Kafka broker"
 
-_unavailable = pytest.StashKey[str]()
-
 
 def pytest_configure(config: pytest.Config) -> None:
     """kafka-python reads its protocol files through two functions that Python 3.11 deprecates."""
@@ -46,12 +44,11 @@ class Topics:
 
 
 @pytest.fixture(scope="session")
-def _broker_or_reason(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Broker | str]:
+def _broker_or_reason(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker | str]:
     broker = Broker(tmp_path_factory.mktemp("kafka"))
     try:
         broker.start()
     except BrokerUnavailable as error:
-        pytestconfig.stash[_unavailable] = str(error)
         yield str(error)
         return
     yield broker
@@ -159,14 +156,14 @@ def clickhouse_endpoint(make_endpoint: Callable[..., Endpoint]) -> Endpoint:
     return make_endpoint()
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """A skipped broker is announced at the end of the run, where nobody overlooks it."""
-    reason = config.stash.get(_unavailable, None)
-    if reason is None:
-        return
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """A missing broker is announced at the end of the run, where nobody overlooks it."""
     reports = [*terminalreporter.getreports("skipped"), *terminalreporter.getreports("error")]
-    tests = sorted(report.nodeid for report in reports if _NO_KAFKA in str(report.longrepr))
-    terminalreporter.section(f"{_NO_KAFKA}: {reason.splitlines()[0]}", sep="!", red=True, bold=True)
+    tests = {report.nodeid: str(report.longrepr) for report in reports if _NO_KAFKA in str(report.longrepr)}
+    if not tests:
+        return
+    reason = next(iter(tests.values())).split(_NO_KAFKA, 1)[1].splitlines()[0].strip("'\")")
+    terminalreporter.section(f"{_NO_KAFKA}{reason}", sep="!", red=True, bold=True)
     terminalreporter.write_line(f"{len(tests)} tests need a broker and were not run:")
-    for test in tests:
+    for test in sorted(tests):
         terminalreporter.write_line(f"  {test}")

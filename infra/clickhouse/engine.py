@@ -75,6 +75,7 @@ class _Session:
     def __init__(self, handle: Any) -> None:
         self.handle = handle
         self.lock = threading.Lock()
+        self.users = 0
         self.used = 0.0
 
 
@@ -146,22 +147,22 @@ class Engine:
             finally:
                 handle.close()
             return
-        session = self._session(name)
-        with session.lock:
-            session.used = self._clock()
-            yield session.handle
+        session = self._enter(name)
+        try:
+            with session.lock:
+                yield session.handle
+        finally:
+            with self._sessions_lock:
+                session.users -= 1
+                session.used = self._clock()
 
-    def _session(self, name: str) -> _Session:
-        """The named session; idle ones end after ten minutes, the longest idle when there are too many."""
+    def _enter(self, name: str) -> _Session:
+        """The named session, counted as in use; idle ones end after ten minutes, or when there are too many."""
         with self._sessions_lock:
             now = self._clock()
             for other, session in list(self._sessions.items()):
                 crowded = len(self._sessions) >= MAX_SESSIONS and name not in self._sessions
-                if (
-                    other != name
-                    and (crowded or now - session.used > SESSION_IDLE_S)
-                    and session.lock.acquire(blocking=False)
-                ):
+                if other != name and session.users == 0 and (crowded or now - session.used > SESSION_IDLE_S):
                     del self._sessions[other]
                     session.handle.close()
             if name not in self._sessions:
@@ -170,7 +171,7 @@ class Engine:
                 self._sessions[name] = _Session(self._open())
             self._sessions.move_to_end(name)
             found = self._sessions[name]
-            found.used = now
+            found.users += 1
             return found
 
     def _prepare(self, handle: Any, query: Query) -> None:
