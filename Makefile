@@ -30,7 +30,7 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
-demo: $(STAMP) ## a simulated day of traffic with a campaign in it, found and explained; no broker needed
+demo: $(STAMP) ## simulated traffic with a campaign in it, found and explained; no broker needed
 	$(VENV)/bin/distillwatch demo --out build/demo
 
 test: $(STAMP) ## every test, with a real Kafka broker (Java 17 and Maven; without them the summary says what did not run)
