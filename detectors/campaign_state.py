@@ -33,14 +33,13 @@ class Cohort(msgspec.Struct):
 
 
 class Campaign(msgspec.Struct):
-    """One campaign and the accounts it was said to have, by when they were named."""
+    """One campaign: its accounts with the requests known of each, and the evidence last told."""
 
     id: str
     founded: int
     cohorts: list[str]
     version: int = 0
     status: Literal["new", "updated", "closed"] = "new"
-    named: dict[str, int] = {}
     requests: dict[str, int] = {}
     first_seen: int = 0
     last_seen: int = 0
@@ -48,6 +47,8 @@ class Campaign(msgspec.Struct):
     confidence: float = 0.0
     evidence_accounts: int = 0
     told_requests: int = 0
+    requests_total: int = 0
+    values: dict[str, list[int]] = {}
     signals: list[dict[str, Any]] = []
     blind: list[str] = []
 

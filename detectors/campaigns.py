@@ -27,6 +27,7 @@ _HOUR_MS: Final = 3_600_000
 _GROWTH: Final = 1.1  # a cohort is judged again when it grew by a tenth
 _REJUDGE: Final = 2.0  # a campaign's evidence is renewed when its cohort has doubled
 _TOLD: Final = 1.25  # an alert is updated without new accounts when its requests grew by a quarter
+_MIN_LINKS: Final = 3  # accounts that hold a campaign's rare values before a cohort is tied to it
 _PRIOR: Final = {ELICITATION: 0.0005, REPLAY: 0.001}
 _PRIOR_WEIGHT: Final = 200.0
 
@@ -64,6 +65,7 @@ class CampaignCore:
         self._decided = 0
         self._newest = 0
         self._touched: dict[str, None] = {}
+        self._fresh: dict[str, dict[str, None]] = {}
         self._reference: Reference | None = None
         self._changed: set[str] = set()
         self._gone: set[str] = set()
@@ -126,9 +128,8 @@ class CampaignCore:
 
     def _trim(self, population: _Population) -> None:
         """Keep twice the sample at most: what has left it is of no use."""
-        limit = 2 * self._population_params.sample
-        if len(population.rows) > limit:
-            kept = reference.build(population.rows, self._population_params.sample, ()).accounts
+        if len(population.rows) > 2 * self._population_params.sample:
+            kept = reference.build(population.rows.values(), self._population_params.sample, ()).accounts
             population.rows = {account: population.rows[account] for account in kept}
 
     def _merge(self, evidence: CohortEvidence) -> None:
@@ -148,6 +149,7 @@ class CampaignCore:
             if known is None or (member.requests, member.row.last_seen) >= (known.requests, known.row.last_seen):
                 cohort.members[account] = member
                 cohort.last_seen = max(cohort.last_seen, member.last_seen)
+                self._fresh.setdefault(name, {})[account] = None
                 self._changed.add(f"members:{name}:{shard_of(account)}")
         cohort.variants = judgement.merge_variants(cohort.variants, evidence.slots)
         cohort.skeleton = evidence.skeleton or cohort.skeleton
@@ -169,6 +171,7 @@ class CampaignCore:
         for cohort in touched:
             if cohort.campaign is None and self._consider(cohort, tick):
                 alerts += self._follow([cohort], tick)
+        self._fresh = {}
         return alerts + self._close(tick)
 
     def _follow(self, cohorts: list[Cohort], tick: int) -> list[Alert]:
@@ -179,7 +182,7 @@ class CampaignCore:
                 grown[cohort.campaign] = None
                 if len(cohort.members) >= _REJUDGE * cohort.judged_members:
                     self._rejudge(cohort, self._campaigns[cohort.campaign], tick)
-        return [alert for campaign in grown for alert in self._name(self._campaigns[campaign], tick)]
+        return [alert for campaign in grown for alert in self._name(self._campaigns[campaign])]
 
     def _consider(self, cohort: Cohort, tick: int) -> bool:
         """Judge a cohort that belongs to no campaign, if it is worth another look; True if it now does.
@@ -204,11 +207,11 @@ class CampaignCore:
         verdict = judgement.judge(judged, benign, self._rates(benign), self._params)
         if not verdict.alerts(self._params):
             return False
-        campaign = self._linked(judged, benign) or self._found(cohort, tick)
+        campaign = self._linked(judged) or self._found(cohort, tick)
         self._record(campaign, cohort, verdict)
         cohort.campaign = campaign.id
         campaign.cohorts = sorted({*campaign.cohorts, cohort.id})
-        self._changed.add(f"campaign:{campaign.id}")
+        self._renew(campaign, benign)
         return True
 
     def _rejudge(self, cohort: Cohort, campaign: Campaign, tick: int) -> None:
@@ -220,6 +223,7 @@ class CampaignCore:
         verdict = judgement.judge(cohort, benign, self._rates(benign), self._params)
         if verdict.alerts(self._params):
             self._record(campaign, cohort, verdict)
+        self._renew(campaign, benign)
         self._changed.add(f"cohort:{cohort.id}")
 
     def _record(self, campaign: Campaign, cohort: Cohort, verdict: judgement.Judgement) -> None:
@@ -228,52 +232,32 @@ class CampaignCore:
             campaign.evidence_accounts = len(cohort.members)
             campaign_alerts.record(campaign, verdict, self._params)
 
-    def _benign(self, cohort: Cohort | None) -> Reference | None:
+    def _benign(self, cohort: Cohort) -> Reference | None:
         """The reference without the cohort's members; None while the population is too small."""
         if self._reference is None:
-            rows = {account: row for p in self._populations.values() for account, row in p.rows.items()}
+            rows = (row for p in self._populations.values() for row in p.rows.values())
             self._reference = reference.build(rows, self._population_params.sample, self._campaign_of)
-        benign = self._reference
-        if cohort is not None and not cohort.members.keys().isdisjoint(benign.accounts):
-            benign = reference.build(self._rows(benign), self._population_params.sample, cohort.members)
-        return benign if len(benign.accounts) >= self._population_params.min_accounts else None
-
-    def _rows(self, benign: Reference) -> dict[str, AccountRow]:
-        kept = set(benign.accounts)
-        return {a: row for p in self._populations.values() for a, row in p.rows.items() if a in kept}
+        benign = self._reference.without(cohort.members)
+        return benign if len(benign) >= self._population_params.min_accounts else None
 
     def _rates(self, benign: Reference) -> dict[str, float]:
         """Share of benign accounts with a strong elicitation, or a foreign signature, from the sample."""
-        rows = self._rows(benign).values()
-        hits = {
-            ELICITATION: sum(row.elicit_strong > 0 for row in rows),
-            REPLAY: sum(row.replayed > 0 for row in rows),
-        }
         rates = {
-            kind: (count + _PRIOR[kind] * _PRIOR_WEIGHT) / (len(rows) + _PRIOR_WEIGHT) for kind, count in hits.items()
+            kind: (float(hits.sum()) + _PRIOR[kind] * _PRIOR_WEIGHT) / (len(benign) + _PRIOR_WEIGHT)
+            for kind, hits in benign.suspects.items()
         }
         rates["accounts"] = float(sum(p.accounts for p in self._populations.values()))
         return rates
 
-    def _linked(self, cohort: Cohort, benign: Reference) -> Campaign | None:
+    def _linked(self, cohort: Cohort) -> Campaign | None:
         """The campaign that holds the same rare infrastructure as an alerting cohort."""
+        least = max(self._params.link_share * len(cohort.members), _MIN_LINKS)
         for campaign in sorted(self._campaigns.values(), key=lambda c: (c.founded, c.id)):
-            if campaign.status == "closed":
-                continue
-            values = self._values(campaign, benign)
+            values = {field: set(held) for field, held in campaign.values.items()}
             held = sum(coordination.holds_any(member.row, values) for member in cohort.members.values())
-            if held >= max(self._params.link_share * len(cohort.members), 3):
+            if campaign.status != "closed" and held >= least:
                 return campaign
         return None
-
-    def _values(self, campaign: Campaign, benign: Reference) -> dict[str, set[int]]:
-        rows = {
-            account: member.row
-            for name in campaign.cohorts
-            if name in self._cohorts
-            for account, member in self._cohorts[name].members.items()
-        }
-        return coordination.rare_values(list(rows.values()), benign)
 
     def _found(self, cohort: Cohort, tick: int) -> Campaign:
         digest = hashlib.blake2b(cohort.id.encode(), digest_size=6).hexdigest()
@@ -281,40 +265,51 @@ class CampaignCore:
         self._campaigns[campaign.id] = campaign
         return campaign
 
-    def _name(self, campaign: Campaign, tick: int) -> list[Alert]:
+    def _renew(self, campaign: Campaign, benign: Reference) -> None:
+        """Learn the campaign's rare values afresh; all its members are looked at again."""
+        rows: dict[str, AccountRow] = {}
+        for name in campaign.cohorts:
+            cohort = self._cohorts.get(name)
+            if cohort is not None:
+                rows |= {account: member.row for account, member in cohort.members.items()}
+                self._fresh.setdefault(name, {}).update(dict.fromkeys(cohort.members))
+        values = coordination.rare_values(list(rows.values()), benign)
+        campaign.values = {field: sorted(held) for field, held in values.items()}
+
+    def _name(self, campaign: Campaign) -> list[Alert]:
         """Name the members that were not named before."""
-        benign = self._benign(None)
-        values = self._values(campaign, benign) if benign is not None else {}
+        values = {field: set(held) for field, held in campaign.values.items()}
         named: list[str] = []
         for name in campaign.cohorts:
             cohort = self._cohorts.get(name)
-            if cohort is None:
-                continue
-            for account, member in cohort.members.items():
-                if self._campaign_of.get(account, campaign.id) != campaign.id:
+            for account in self._fresh.pop(name, {}):
+                member = None if cohort is None else cohort.members.get(account)
+                if cohort is None or member is None or self._campaign_of.get(account, campaign.id) != campaign.id:
                     continue
-                if account not in campaign.named:
+                if account not in campaign.requests:
                     if not judgement.is_member(member, cohort.kind, values):
                         continue
-                    campaign.named[account] = tick
+                    campaign.requests[account] = 0
                     self._campaign_of[account] = campaign.id
                     named.append(account)
-                campaign.requests[account] = max(campaign.requests.get(account, 0), member.requests)
+                more = max(member.requests - campaign.requests[account], 0)
+                campaign.requests[account] += more
+                campaign.requests_total += more
                 campaign.last_seen = max(campaign.last_seen, member.last_seen)
                 campaign.first_seen = min(campaign.first_seen or member.first_seen, member.first_seen)
         self._changed.add(f"campaign:{campaign.id}")
-        total = sum(campaign.requests.values())
-        if not named and total < _TOLD * campaign.told_requests:
+        if not named and campaign.requests_total < _TOLD * campaign.told_requests:
             return []
-        campaign.told_requests = total
-        self._reference = None  # accounts under alert do not teach the reference
+        campaign.told_requests = campaign.requests_total
+        if named:
+            self._reference = None  # accounts under alert do not teach the reference
         return campaign_alerts.alerts(campaign, sorted(named), self._newest, self._config_version)
 
     def _close(self, tick: int) -> list[Alert]:
         out: list[Alert] = []
         for campaign in self._campaigns.values():
             silent = tick - campaign.last_seen
-            if campaign.status != "closed" and campaign.named and silent > self._params.close_after_days * _DAY_MS:
+            if campaign.status != "closed" and campaign.requests and silent > self._params.close_after_days * _DAY_MS:
                 campaign.status = "closed"
                 self._changed.add(f"campaign:{campaign.id}")
                 out += campaign_alerts.alerts(campaign, [], self._newest, self._config_version)
@@ -355,7 +350,8 @@ class CampaignCore:
     def restore(self, state: Mapping[str, bytes]) -> None:
         """Replace everything by entries of :meth:`snapshot`; entries of other kinds are ignored."""
         self._sources, self._populations, self._campaigns, self._campaign_of = {}, {}, {}, {}
-        self._touched, self._reference, self._changed, self._gone = {}, None, set(), set()
+        self._touched, self._fresh, self._reference = {}, {}, None
+        self._changed, self._gone = set(), set()
         self._decided, self._newest = 0, 0
         cohorts: dict[str, Cohort] = {}
         members: dict[str, list[MemberRow]] = {}
@@ -380,4 +376,4 @@ class CampaignCore:
             cohort.members = {member.row.account: member for member in rows}
         self._cohorts = OrderedDict(sorted(cohorts.items(), key=lambda item: (item[1].last_seen, item[0])))
         for campaign in self._campaigns.values():
-            self._campaign_of |= dict.fromkeys(campaign.named, campaign.id)
+            self._campaign_of |= dict.fromkeys(campaign.requests, campaign.id)

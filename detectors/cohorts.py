@@ -190,19 +190,19 @@ class CohortBook:
             if not cohort.dirty:
                 del self._dirty[key]
             room -= len(rows)
-            for start in range(0, len(rows), _ROWS_PER_MESSAGE):
-                out.append(
-                    CohortEvidence(
-                        source=source,
-                        tick=tick,
-                        kind=key[0],
-                        key=self._show(*key),
-                        members=rows[start : start + _ROWS_PER_MESSAGE],
-                        slots=cohort.variants,
-                        skeleton=cohort.skeleton,
-                        patterns=cohort.patterns,
-                    )
+            out += [
+                CohortEvidence(
+                    source=source,
+                    tick=tick,
+                    kind=key[0],
+                    key=self._show(*key),
+                    members=rows[start : start + _ROWS_PER_MESSAGE],
+                    slots=cohort.variants,
+                    skeleton=cohort.skeleton,
+                    patterns=cohort.patterns,
                 )
+                for start in range(0, len(rows), _ROWS_PER_MESSAGE)
+            ]
         return out
 
     def snapshot(self) -> bytes:

@@ -154,14 +154,14 @@ def shared_infrastructure(rows: Sequence[AccountRow], reference: Reference, cap:
     best: dict[str, float] = {}
     for field in FINGERPRINTS:
         values = [value for row in looked_at if (value := getattr(row, field)) is not None]
-        if len(values) < _MIN_KNOWN or reference.held.get(field, 0) < _MIN_KNOWN:
+        if len(values) < _MIN_KNOWN or reference.held(field) < _MIN_KNOWN:
             continue
         counts: dict[int, int] = {}
         for value in values:
             counts[value] = counts.get(value, 0) + 1
         shared = sum(count for count in counts.values() if count > 1)
         expected = sum(
-            count * (1 - (1 - min(reference.frequency(field, value), 1.0)) ** (len(values) - 1))
+            count * (1 - (1 - reference.frequency(field, value)) ** (len(values) - 1))
             for value, count in counts.items()
         )
         p_value = poisson_tail(shared, max(expected, 1e-9))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from detectors.config import DetectConfig
 from detectors.hashing import U64, hash_strings
 from detectors.text import Ragged, concat_ragged, empty_ragged, normalise, shingles, words
-from schemas.events import Account, Enforcement, Event, Message, Part, Release, Request, Response
+from schemas.events import Account, Client, Enforcement, Event, Message, Part, Release, Request, Response
 
 I64 = NDArray[np.int64]
 Strings = NDArray[np.object_]
@@ -155,7 +155,7 @@ class FrameBuilder:
         for i, event in enumerate(events):
             if isinstance(event, Request):
                 if event.client is not None:
-                    ip_prefix[i], asn_agent[i], tls_agent[i] = self._client(event)
+                    ip_prefix[i], asn_agent[i], tls_agent[i] = self._client(event.client)
                 if event.signatures:
                     presented[i] = event.signatures
                 system, text = split_text(event)
@@ -207,9 +207,7 @@ class FrameBuilder:
             texts=_strings(distinct),
         )
 
-    def _client(self, event: Request) -> tuple[int, int, int]:
-        client = event.client
-        assert client is not None
+    def _client(self, client: Client) -> tuple[int, int, int]:
         prefix = address_prefix(client.ip) if client.ip else None
         agent = client.user_agent
         return (

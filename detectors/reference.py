@@ -2,71 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Sequence
+from functools import cached_property
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.hashing import hash_strings
+from detectors.hashing import U64, hash_strings
 from schemas.evidence import AccountRow
 
 F64 = NDArray[np.float64]
 
+FINGERPRINTS: Final = ("payment", "email_domain", "signup", "ip_prefix", "asn_agent", "tls_agent")
 
-class Reference(NamedTuple):
+_DAY_MS: Final = 86_400_000
+_ABSENT: Final = np.uint64(0)
+
+
+class Reference:
     """What benign accounts are like, each counting once.
 
+    Args:
+        rows: the accounts, each once.
+
     Attributes:
-        accounts: ids, m of them.
+        accounts: (m,) ids.
         requests: (m,) requests each.
         age_days: (m,) age at the first request, NaN where the creation date is unknown.
-        values: per fingerprint field, how many of the m accounts hold each value.
-        held: per fingerprint field, how many of the m accounts have the field at all.
+        suspects: per kind of finding, (m,) whether the account ever had one.
     """
 
-    accounts: tuple[str, ...]
-    requests: F64
-    age_days: F64
-    values: dict[str, dict[int, int]]
-    held: dict[str, int]
+    def __init__(self, rows: Sequence[AccountRow]) -> None:
+        self.accounts: NDArray[np.object_] = np.empty(len(rows), object)
+        self.accounts[:] = [row.account for row in rows]
+        self.requests: F64 = np.array([row.requests for row in rows], np.float64)
+        self.age_days: F64 = np.array([age_days(row) for row in rows], np.float64)
+        self.suspects = {
+            "elicitation": np.array([row.elicit_strong > 0 for row in rows], np.bool_),
+            "replay": np.array([row.replayed > 0 for row in rows], np.bool_),
+        }
+        self._columns: dict[str, U64] = {
+            field: np.array([getattr(row, field) or 0 for row in rows], np.uint64) for field in FINGERPRINTS
+        }
+
+    def __len__(self) -> int:
+        return len(self.accounts)
+
+    def without(self, accounts: Collection[str]) -> Reference:
+        """The same without some accounts."""
+        kept = np.array([account not in accounts for account in self.accounts], np.bool_)
+        if kept.all():
+            return self
+        out = Reference(())
+        out.accounts, out.requests, out.age_days = self.accounts[kept], self.requests[kept], self.age_days[kept]
+        out.suspects = {kind: column[kept] for kind, column in self.suspects.items()}
+        out._columns = {field: column[kept] for field, column in self._columns.items()}
+        return out
+
+    @cached_property
+    def _counts(self) -> dict[str, tuple[dict[int, int], int]]:
+        """Per field, how many accounts hold each value, and how many have the field at all."""
+        out = {}
+        for field, column in self._columns.items():
+            known = column[column != _ABSENT]
+            values, counts = np.unique(known, return_counts=True)
+            out[field] = dict(zip(values.tolist(), counts.tolist(), strict=True)), len(known)
+        return out
+
+    def held(self, field: str) -> int:
+        """How many accounts have the field at all."""
+        return self._counts[field][1]
 
     def frequency(self, field: str, value: int) -> float:
-        """Share of benign accounts that hold a value; a value never seen counts as half an account."""
-        held = self.held.get(field, 0)
-        return max(self.values.get(field, {}).get(value, 0), 0.5) / max(held, 1)
+        """Share of the accounts with the field that hold a value; a value never seen counts as half an account."""
+        counts, held = self._counts[field]
+        return min(max(counts.get(value, 0), 0.5) / max(held, 1), 1.0)
 
 
-FINGERPRINTS = ("payment", "email_domain", "signup", "ip_prefix", "asn_agent", "tls_agent")
-
-
-def build(rows: Mapping[str, AccountRow], size: int, exclude: Collection[str]) -> Reference:
+def build(rows: Iterable[AccountRow], size: int, exclude: Collection[str]) -> Reference:
     """The reference of the `size` accounts of least hash among `rows`, without the excluded ones."""
-    names = [name for name in rows if name not in exclude]
-    if len(names) > size:
-        order = np.argsort(hash_strings(names), kind="stable")[:size]
-        names = [names[i] for i in order.tolist()]
-    names.sort()
-    chosen = [rows[name] for name in names]
-    values: dict[str, dict[int, int]] = {field: {} for field in FINGERPRINTS}
-    held = dict.fromkeys(FINGERPRINTS, 0)
-    for row in chosen:
-        for field in FINGERPRINTS:
-            value = getattr(row, field)
-            if value is not None:
-                held[field] += 1
-                values[field][value] = values[field].get(value, 0) + 1
-    return Reference(
-        accounts=tuple(names),
-        requests=np.array([row.requests for row in chosen], np.float64),
-        age_days=np.array([age_days(row) for row in chosen], np.float64),
-        values=values,
-        held=held,
-    )
+    chosen = sorted((row for row in rows if row.account not in exclude), key=lambda row: row.account)
+    if len(chosen) > size:
+        hashes = hash_strings([row.account for row in chosen])
+        chosen = [chosen[i] for i in np.sort(np.argsort(hashes, kind="stable")[:size]).tolist()]
+    return Reference(chosen)
 
 
 def age_days(row: AccountRow) -> float:
     """Age of an account at its first request, days; NaN where unknown."""
     if row.created is None:
         return float("nan")
-    return max(row.first_seen - row.created, 0) / 86_400_000
+    return max(row.first_seen - row.created, 0) / _DAY_MS

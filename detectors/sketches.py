@@ -69,7 +69,8 @@ class PanedBloom:
 
     def _probes(self, hashes: U64) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         step = (mix(hashes) | np.uint64(1))[:, None]
-        places: U64 = (hashes[:, None] + step * np.arange(_PROBES, dtype=np.uint64)) & self._mask
+        spread = np.multiply(step, np.arange(_PROBES, dtype=np.uint64), dtype=np.uint64)
+        places = (hashes[:, None] + spread) & self._mask
         return (places >> np.uint64(3)).astype(np.int64), np.uint8(1) << (places & np.uint64(7)).astype(np.uint8)
 
     def contains(self, hashes: U64) -> NDArray[np.bool_]:

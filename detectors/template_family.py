@@ -54,6 +54,7 @@ class TemplateFamily:
         self._counter = AccountCounter(params.sketch_bits, int(params.pane_hours * 3_600_000))
         self._families = FamilyIndex(_FAMILIES, _OVERLAP)
         self._recent = _Recent(_RECENT)
+        self._memo: tuple[EventFrame, _Families] | None = None  # what `score` found, for `learn`
 
     @property
     def ready(self) -> bool:
@@ -69,7 +70,7 @@ class TemplateFamily:
         requests = tick.requests()
         if not _with_text(frame, requests).any():
             return Report(no_findings(), [no_touches(KIND)], {})
-        found = self._find(frame.shingles)
+        found = self._families_of(frame)
         rows, keys = [], []
         start = np.searchsorted(found.text, np.arange(len(frame.texts) + 1))
         for column in (frame.text_code, frame.system_code):
@@ -91,8 +92,9 @@ class TemplateFamily:
         frame = tick.frame
         requests = tick.requests()
         if _with_text(frame, requests).any():
-            for key, signature in self._find(frame.shingles).new.items():
+            for key, signature in self._families_of(frame).new.items():
                 self._families.add(key, signature)
+        self._memo = None
         self._counter.turn(tick.end)
         self._recent.add(frame, requests)
         code = np.concatenate([frame.text_code[requests], frame.system_code[requests]])
@@ -136,6 +138,11 @@ class TemplateFamily:
             elif not pieces or pieces[-1] != "⟨…⟩":
                 pieces.append("⟨…⟩")
         return " ".join(pieces)[:1000]
+
+    def _families_of(self, frame: EventFrame) -> _Families:
+        if self._memo is None or self._memo[0] is not frame:
+            self._memo = frame, self._find(frame.shingles)
+        return self._memo[1]
 
     def _find(self, texts: Ragged) -> _Families:
         """The families of each distinct text: of wide reach, and of narrower reach beside it."""
@@ -185,6 +192,7 @@ class TemplateFamily:
         self._counter.restore(counter)
         self._families.restore(families)
         self._recent.restore(recent)
+        self._memo = None
 
 
 _Who = tuple[str, int, int, int, int]
