@@ -166,11 +166,15 @@ def make_admin(settings: KafkaSettings, environ: Mapping[str, str] | None = None
     return _connect(settings, KafkaAdminClient, **connection_options(settings, environ))
 
 
+# A broker that restarts is back within seconds; waiting longer only hides that it is not there.
+_PATIENCE: Final[dict[str, int]] = {"bootstrap_timeout_ms": 15_000, "reconnect_backoff_max_ms": 2_000}
+
+
 def _connect(settings: KafkaSettings, client: Any, **options: Any) -> Any:
     from kafka.errors import KafkaError
 
     try:
-        return client(**options)
+        return client(**_PATIENCE, **options)
     except KafkaError as error:
         raise Failure(
             f"no Kafka broker answers at {settings.bootstrap} ({type(error).__name__}); start one, or set "
@@ -187,8 +191,8 @@ def check_partitions(counts: Mapping[str, int], wanted: Mapping[str, int]) -> No
     missing = [topic for topic in wanted if counts.get(topic, 0) == 0]
     if missing:
         raise Failure(
-            f"no topic {', '.join(missing)} on the broker; create the topics with `distillwatch up --topics`, or as "
-            "infra/topics.toml describes them"
+            f"no topic {', '.join(missing)} on the broker; create the topics as infra/topics.toml describes them "
+            "(`distillwatch up` does it on a local broker)"
         )
     wrong = [
         f"topic {topic} has {counts[topic]} partitions, wanted {count}"

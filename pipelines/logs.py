@@ -9,8 +9,13 @@ import logging
 import sys
 from typing import Any, Final
 
-# Loggers that call the ordinary course of things a warning: back-pressure, commits that wait for a fetch.
-_NOISY: Final = ("faust.transport.producer", "mode.timers")
+# Back-pressure and commits that wait for a fetch are no warnings; a lost connection needs one line, not three.
+_QUIETER: Final[dict[str, int]] = {
+    "faust.transport.producer": logging.ERROR,
+    "mode.timers": logging.ERROR,
+    "kafka.net.manager": logging.ERROR,
+    "kafka.net.connection": logging.CRITICAL,
+}
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -36,8 +41,8 @@ def configure_logs(level: str = "info") -> None:
         level=logging.WARNING,
         format="timestamp=%(asctime)s level=%(levelname)s %(name)s: %(message)s",
     )
-    for name in _NOISY:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for name, lowest in _QUIETER.items():
+        logging.getLogger(name).setLevel(lowest)
 
 
 def get_logger(name: str) -> Any:

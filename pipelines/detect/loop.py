@@ -127,13 +127,11 @@ class DetectLoop:
         firsts: dict[TopicPartition, int] = {}
         for envelope in envelopes:
             firsts.setdefault(envelope.source, envelope.offset)
-        resumed: set[int] = set()
+        dropped: set[TopicPartition] = set()
         for change in self._source.changes():
-            resumed = self._apply(change, firsts, round_)
-        # A lane that stayed reads on where it was, not where this poll began.
-        self._take(
-            [one for one in envelopes if one.partition in self._states and one.partition not in resumed], now, round_
-        )
+            dropped = self._apply(change, firsts, round_)
+        taken = [one for one in envelopes if one.partition in self._states and one.source not in dropped]
+        self._take(taken, now, round_)
         if now - self._control_at >= _CONTROL_EVERY_S:
             self._control_at = now
             self._offer_control(self._control.poll())
@@ -170,8 +168,8 @@ class DetectLoop:
         """Assigned partitions."""
         return sorted(self._states)
 
-    def _apply(self, change: Change, firsts: Mapping[TopicPartition, int], round_: Round) -> set[int]:
-        """Follow a rebalance; returns the partitions that go on with the lane they had.
+    def _apply(self, change: Change, firsts: Mapping[TopicPartition, int], round_: Round) -> set[TopicPartition]:
+        """Follow a rebalance; returns where the records of this poll are not the ones to go on with.
 
         `firsts`: offsets of the first records of this poll, which was made under the newest assignment.
         """
@@ -192,28 +190,32 @@ class DetectLoop:
                 "account's events would not meet; all workers of the group must run this version with the same topics"
             )
         self._assigned = True
-        resumed = set()
+        dropped: set[TopicPartition] = set()
         for number in sorted(numbers):
             kept = self._suspended.pop(number, None)
             if kept is not None and self._source.committed(kept.topic_partitions) == kept.committed:
-                self._resume(kept)
-                resumed.add(number)
+                kept.paused = set()
+                state = kept
             else:
                 # Somebody else has read on in between, or this is the first time.
-                self._states[number] = self._start(number, firsts, round_)
+                state = self._start(number, firsts, round_)
+            self._states[number] = state
+            for partition in state.topic_partitions:
+                if not self._read_from(partition, state.offsets[partition[0]].position, firsts):
+                    dropped.add(partition)
         self._suspended.clear()
-        return resumed
+        return dropped
 
     def _start(self, number: int, firsts: Mapping[TopicPartition, int], round_: Round) -> PartitionState:
         partitions = [(topic, number) for topic in sorted(self._topics)]
         committed = self._source.committed(partitions)
         self._source.refresh_ends(partitions)
         readers, offsets = {}, {}
-        for topic, _ in partitions:
-            first = firsts.get((topic, number))
-            position = self._source.position((topic, number)) if first is None else first
-            readers[topic] = TopicReader(position=position, end=self._source.end((topic, number)))
-            offsets[topic] = PendingOffsets(position)
+        for partition in partitions:
+            known = committed[partition]
+            position = self._next_read(partition, firsts) if known is None else known
+            readers[partition[0]] = TopicReader(position=position, end=self._source.end(partition))
+            offsets[partition[0]] = PendingOffsets(position)
         merge = PartitionMerge(
             readers,
             idle_close_s=self._settings.idle_close_ms / 1000,
@@ -228,12 +230,21 @@ class DetectLoop:
         round_.before.append(state.watermark(idle=False))
         return state
 
-    def _resume(self, state: PartitionState) -> None:
-        for topic, pending in state.offsets.items():
-            self._source.seek((topic, state.partition), pending.position)
-        # The client forgets pauses in a rebalance.
-        state.paused = set()
-        self._states[state.partition] = state
+    def _read_from(self, partition: TopicPartition, offset: int, firsts: Mapping[TopicPartition, int]) -> bool:
+        """Let reading go on at `offset`; whether this poll's records of the partition do that already.
+
+        The client keeps position and pause of a partition that it is assigned again, also where another
+        worker had it in between.
+        """
+        self._source.resume([partition])
+        if self._next_read(partition, firsts) == offset:
+            return True
+        self._source.seek(partition, offset)
+        return False
+
+    def _next_read(self, partition: TopicPartition, firsts: Mapping[TopicPartition, int]) -> int:
+        first = firsts.get(partition)
+        return self._source.position(partition) if first is None else first
 
     def _take(self, envelopes: Sequence[Envelope], now: float, round_: Round) -> None:
         events: list[Event] = []

@@ -142,6 +142,7 @@ class FakeSource:
     fail_commit: bool = False
     refuse_commit: bool = False
     unread_at_once: int = 10_000
+    _kept: dict[TopicPartition, int] = field(default_factory=dict)
 
     def append(self, topic: str, partition: int, value: bytes | None, key: bytes | None = None) -> None:
         self.records.setdefault((topic, partition), []).append((key, value))
@@ -150,13 +151,16 @@ class FakeSource:
         self.append(topic, partition, encode_event(event))
 
     def assign(self, *partitions: int, topics: Sequence[str] = TOPICS) -> None:
+        """As kafka-python does it: what was ours before keeps its position and its pause."""
         chosen = frozenset((topic, partition) for topic in topics for partition in partitions)
-        self.positions = {one: self.stored.get(one, 0) for one in chosen}
-        self.paused = set()
+        self.positions = {one: self._kept.get(one, self.stored.get(one, 0)) for one in chosen}
+        self.paused &= set(self._kept)
+        self._kept = {}
         self.pending_changes.append(Change("assigned", chosen))
 
     def revoke(self, kind: Any = "revoked") -> None:
         self.pending_changes.append(Change(kind, frozenset(self.positions)))
+        self._kept = self.positions if kind == "revoked" else {}
         self.positions = {}
 
     def poll(self, timeout_ms: int, max_records: int) -> list[Envelope]:
@@ -273,6 +277,8 @@ class Rig:
     def restart(self) -> DetectLoop:
         """A new worker over the same broker."""
         self.control.at = 0
+        self.source.positions = {}
+        self.source.paused = set()
         intake = Intake(ROLES, max_bytes=100_000, max_future_s=60, wall=lambda: 10_000.0)
         self.loop = DetectLoop(
             source=self.source,

@@ -252,6 +252,39 @@ def test_a_partition_that_stays_keeps_its_lane_and_reads_nothing_twice() -> None
     assert len(rig.ids) == 60
 
 
+def test_a_topic_paused_before_a_rebalance_is_read_on_after_it() -> None:
+    rig = Rig(max_skew_ms=1_000)
+    for number in range(100):
+        rig.source.event("requests", 0, request(f"r{number}", number * 100))
+        rig.source.event("responses", 0, response(f"r{number}", number * 10))
+    rig.source.unread_at_once = 20
+    rig.source.assign(0)
+    rig.step()
+    assert rig.source.paused == {REQUESTS}
+    rig.source.revoke()
+    rig.source.assign(0)
+    drain(rig)
+    assert len(rig.ids) == 200
+    assert len(rig.lanes) == 1
+
+
+def test_a_new_lane_reads_from_what_the_other_worker_committed_not_from_its_own_position() -> None:
+    rig = Rig()
+    fill(rig, 40)
+    rig.source.unread_at_once = 25
+    rig.source.assign(0)
+    rig.step()
+    rig.source.revoke()
+    rig.source.stored |= {REQUESTS: 22, RESPONSES: 21}
+    rig.source.assign(0)
+    drain(rig)
+    assert len(rig.lanes) == 2
+    assert rig.lanes[1].seen[0] == "r22"
+    assert sorted(set(rig.lanes[1].seen)) == sorted(rig.lanes[1].seen)
+    # r20 and r21 were the other worker's.
+    assert {name for name in rig.ids if name.startswith("r2")} == {f"r2{digit}" for digit in range(2, 10)}
+
+
 def test_a_partition_that_another_worker_read_on_starts_with_a_new_lane() -> None:
     rig = Rig()
     fill(rig, 25)

@@ -1,0 +1,93 @@
+"""The correlate app as a process on a real broker: the same alerts as a replay, also when it is killed."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from pipelines import replay
+from pipelines.config import load_config
+from pipelines.kafka_io import ConfirmedProducer, make_producer, produce_events
+from pipelines.settings import KafkaSettings
+from schemas.alerts import ALERT_DECODER
+from schemas.events import encode_event
+from schemas.evidence import ENCODER, CohortEvidence
+from tests.conftest import Topics
+from tests.integration.stream_rig import HASH_KEY, Stream, kill, until
+from tests.integration.stream_traffic import CAMPAIGN, traffic
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+
+@pytest.fixture
+def replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> set[bytes]:
+    """Alerts of a replay of the same traffic under the same config."""
+    monkeypatch.setenv("DISTILLWATCH_HASH_KEY", HASH_KEY)
+    events = tmp_path / "events.jsonl"
+    events.write_bytes(b"\n".join(map(encode_event, traffic())))
+    replay.run([events], config=load_config(None), alerts=tmp_path / "alerts.jsonl")
+    alerts = set((tmp_path / "alerts.jsonl").read_bytes().splitlines())
+    assert any(CAMPAIGN in account for line in alerts for account in ALERT_DECODER.decode(line).accounts)
+    return alerts
+
+
+@pytest.mark.parametrize("store", ["rocksdb", "memory"])
+def test_killed_in_the_middle_it_finds_what_a_replay_finds(
+    topics: Topics, tmp_path: Path, replayed: set[bytes], store: str
+) -> None:
+    stream = Stream(topics, tmp_path, store=store)
+    produce_events(topics.bootstrap, topics.names, traffic())
+    stream.once("detect")
+    assert not stream.read("alerts"), "no account of this traffic alerts by itself"
+    state = f"{topics.prefix}w-correlate-campaign-state-changelog"
+    for _ in range(2):
+        with stream.running("correlate") as worker:
+            written = stream.size(state)
+            until(lambda written=written: stream.size(state) > written + 200, what="state in the changelog")  # type: ignore[misc]
+            kill(worker)
+    stream.once("correlate")
+    assert {record.value for record in stream.read("alerts")} == replayed
+    assert stream.committed("correlate") == {(topics["evidence"], 0): len(stream.read("evidence"))}
+
+    # Started once more it has nothing to do, and says nothing.
+    before = len(stream.read("alerts"))
+    stream.once("correlate")
+    assert len(stream.read("alerts")) == before
+
+
+def test_evidence_that_cannot_be_used_is_a_dead_letter_and_holds_nobody_up(topics: Topics, tmp_path: Path) -> None:
+    stream = Stream(topics, tmp_path)
+    producer = ConfirmedProducer(make_producer(KafkaSettings(bootstrap=topics.bootstrap)))
+    good = ENCODER.encode(CohortEvidence(source=0, tick=10_000, kind="template", key="k", members=[]))
+    huge = b'{"type":"cohort","key":"' + b"x" * 10_000_000 + b'"}'
+    for value in (b"junk", good, huge, b"", good):
+        producer.send(topics["evidence"], value, partition=0)
+    producer.flush()
+    producer.close()
+    with stream.running("correlate") as worker:
+        until(
+            lambda: stream.committed("correlate") == {(topics["evidence"], 0): 5},
+            what=f"all evidence acknowledged: {stream.logs('correlate')}",
+        )
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(30) == 0, stream.logs("correlate")
+    letters = [
+        (record.value, {name: value.decode() for name, value in record.headers})
+        for record in stream.read("dead_letters")
+    ]
+    assert [(value, headers["dw-reason"], headers["dw-offset"]) for value, headers in letters] == [
+        (b"junk", "not_json", "0"),
+        (huge, "wrong_type", "2"),
+        (b"", "empty", "3"),
+    ]
+
+
+def test_without_its_topics_it_says_what_is_missing(topics: Topics, tmp_path: Path) -> None:
+    names = {**topics.names, "evidence": f"{topics.prefix}absent"}
+    stream = Stream(Topics(topics.bootstrap, topics.prefix, names), tmp_path)
+    with stream.running("correlate", "--once") as worker:
+        assert worker.wait(60) == 1
+    assert f"no topic {topics.prefix}absent" in stream.logs("correlate")
+    assert "Traceback" not in stream.logs("correlate")
