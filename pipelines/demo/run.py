@@ -104,11 +104,7 @@ def run_demo(
         )
         if summary.bad:
             raise Failure(f"the replay rejected {summary.bad} events of the demo; see {files.dead_letters}")
-        rate = summary.events / summary.seconds if summary.seconds > 0 else 0.0
-        console.print(
-            f"  {summary.events:,} events in {summary.seconds:.1f} s ({rate:,.0f} a second): "
-            f"{summary.alerts} alert messages, {summary.signals:,} signals"
-        )
+        story.replayed(console, summary.events, summary.alerts, summary.signals, summary.seconds)
         outcome = evaluate(labels, read_alerts(files.alerts), requests)
         story.heading(console, "4  The campaign")
         story.finding(console, outcome)

@@ -86,6 +86,17 @@ def traffic(out: Console, labels: Mapping[str, str], requests: int, events: int)
     )
 
 
+def replayed(out: Console, events: int, alerts: int, signals: int, seconds: float) -> None:
+    """What the replay did, and why its pace is no throughput."""
+    out.print(
+        _wrap(
+            f"{DAYS} days of traffic ({events:,} events) in {seconds:.0f} s: {alerts:,} alert messages, {signals:,} "
+            "signals. The traffic is sparse, so deciding every few seconds of event time takes longer than reading it; "
+            "`make bench` measures throughput."
+        )
+    )
+
+
 def finding(out: Console, outcome: Outcome) -> None:
     """The campaign: who was named, when, why, and what could not be seen."""
     if not outcome.alerts or outcome.first_alert is None or outcome.first_request is None:
