@@ -156,6 +156,7 @@ def open_alerts(
     Raises:
         UsageError: more than one source, or one that cannot be opened as named.
         ConfigError: the config directory is wrong.
+        Failure: broker or ClickHouse do not answer.
     """
     named = {"--file": file, "--bootstrap": bootstrap, "--clickhouse": clickhouse}
     given = [name for name, value in named.items() if value is not None]
@@ -170,4 +171,10 @@ def open_alerts(
         return TopicAlerts(msgspec.structs.replace(pipeline.kafka, bootstrap=bootstrap))
     from pipelines.alert_store import StoreAlerts
 
-    return StoreAlerts(clickhouse or pipeline.clickhouse.dsn)
+    if clickhouse is not None:
+        return StoreAlerts(clickhouse)
+    try:
+        return StoreAlerts(pipeline.clickhouse.dsn)
+    except Failure as error:
+        asked = f"no source was named, so ClickHouse was asked at {pipeline.clickhouse.dsn} (clickhouse.dsn)"
+        raise Failure(f"{asked}: {error}; --file, --bootstrap or --clickhouse names another source") from None

@@ -98,3 +98,11 @@ def test_reading_makes_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_a_store_that_does_not_answer_is_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["alerts", "--clickhouse", "http://127.0.0.1:9/default"]) == 1
     assert "ClickHouse does not answer" in capsys.readouterr().err
+
+
+def test_without_a_source_the_error_says_which_was_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "pipeline.toml").write_text('clickhouse.dsn = "http://127.0.0.1:9/default"\n')
+    assert main(["alerts", "--config", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "no source was named, so ClickHouse was asked at http://127.0.0.1:9/default" in said
+    assert "--file, --bootstrap or --clickhouse" in said
