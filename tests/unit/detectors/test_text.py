@@ -1,0 +1,166 @@
+"""Words and shingles of texts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detectors.text import Ragged, Words, concat_ragged, empty_ragged, normalise, shingles, words
+
+# No lone surrogates: events are valid UTF-8.
+TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=60), max_size=8)
+MIXED = st.lists(
+    st.text(st.sampled_from("ab 1,_.“—🙂語ひ글éЖ\0\n"), max_size=30),
+    max_size=8,
+)
+
+
+def cut(text: str, max_chars: int = 10_000) -> list[str]:
+    found = words([normalise(text, max_chars)])
+    return [found.data[start:end].decode() for start, end in zip(found.starts, found.ends, strict=True)]
+
+
+def rows(ragged: Ragged) -> list[list[int]]:
+    return [row.tolist() for row in np.split(ragged.values, ragged.offsets[1:-1])] if ragged.rows else []
+
+
+def ragged(lists: list[list[int]]) -> Ragged:
+    values = np.array([value for one in lists for value in one], np.uint64)
+    return Ragged(values, np.cumsum([0] + [len(one) for one in lists]).astype(np.int64))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        (" \t\n.,;!?", []),
+        ("Hello, World", ["hello", "world"]),
+        ("snake_case stays; kebab-case does not", ["snake_case", "stays", "kebab", "case", "does", "not"]),
+        ("don’t — “quoted” … end", ["don", "t", "quoted", "end"]),
+        ("naïve Ärger ЖУРНАЛ", ["naïve", "ärger", "журнал"]),
+        ("思考過程", ["思", "考", "過", "程"]),
+        ("AIの回答v2", ["ai", "の", "回", "答", "v2"]),
+        ("추론 과정", ["추", "론", "과", "정"]),
+        ("ＦＵＬＬ　ｗｉｄｔｈ", ["full", "width"]),
+        ("كيف الحال", ["كيف", "الحال"]),
+        ("a\0b", ["a", "b"]),
+    ],
+)
+def test_words(text: str, expected: list[str]) -> None:
+    assert cut(text) == expected
+
+
+def test_case_and_compatibility_forms_make_no_difference() -> None:
+    variants = ["the ﬁnal Answer", "THE FINAL ANSWER", "the ｆｉｎａｌ answer", "the, final... answer!"]
+    hashes = {tuple(words([normalise(text, 100)]).hashes.values.tolist()) for text in variants}
+    assert len(hashes) == 1
+
+
+def test_every_digit_counts_as_the_same_digit_but_their_number_counts() -> None:
+    def hashed(text: str) -> list[int]:
+        found: list[int] = words([text]).hashes.values.tolist()
+        return found
+
+    assert hashed("row 17 of 90") == hashed("row 42 of 11")
+    assert hashed("row 17") != hashed("row 170")
+    assert hashed("v1") != hashed("w1")
+
+
+def test_words_that_differ_have_different_hashes() -> None:
+    many = [f"{a}{b}{c}" for a in "abcdefghij" for b in "klmnopqrst" for c in ("", "x", "yz", "é", "語")]
+    hashes = words(many).hashes
+    assert len(set(hashes.values.tolist())) == len({word for text in many for word in cut(text)})
+
+
+def test_a_blob_is_one_word_whatever_its_length() -> None:
+    assert words(["a" * 100_000 + " b"]).hashes.lengths.tolist() == [2]
+
+
+@settings(max_examples=60, deadline=None)
+@given(TEXTS | MIXED, st.integers(2, 4), st.integers(1, 9))
+def test_a_text_has_the_same_words_and_shingles_in_any_company(texts: list[str], width: int, limit: int) -> None:
+    texts = [normalise(text, 50) for text in texts]
+    together: Words = words(texts)
+    alone = [words([text]) for text in texts]
+    assert rows(together.hashes) == [one.hashes.values.tolist() for one in alone]
+    spans = [together.data[a:b] for a, b in zip(together.starts, together.ends, strict=True)]
+    assert spans == [one.data[a:b] for one in alone for a, b in zip(one.starts, one.ends, strict=True)]
+    expected = [shingles(one.hashes, width, limit).values.tolist() for one in alone]
+    assert rows(shingles(together.hashes, width, limit)) == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(MIXED)
+def test_words_are_valid_text_without_space_between_them(texts: list[str]) -> None:
+    found = words([normalise(text, 50) for text in texts])
+    assert found.hashes.rows == len(texts)
+    assert (found.ends > found.starts).all()
+    assert (found.starts[1:] >= found.ends[:-1]).all()
+    for start, end in zip(found.starts, found.ends, strict=True):
+        assert not set(found.data[start:end].decode()) & set(" ,.\0\n“—")
+
+
+def test_a_shingle_is_a_run_of_words_and_its_order_counts() -> None:
+    there, again, back = (shingles(words([t]).hashes, 3, 99) for t in ("a b c d", "x a b c d", "d c b a"))
+    assert there.lengths.tolist() == [2]
+    assert set(there.values.tolist()) < set(again.values.tolist())
+    assert not set(there.values.tolist()) & set(back.values.tolist())
+
+
+def test_a_text_of_fewer_words_than_the_width_has_no_shingle() -> None:
+    found = shingles(words(["a b", "", "a b c", "a b c d"]).hashes, 3, 99)
+    assert found.lengths.tolist() == [0, 0, 1, 2]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 40), st.integers(1, 12))
+def test_shingles_over_the_limit_come_from_head_and_tail(count: int, limit: int) -> None:
+    text = " ".join(chr(97 + i % 26) * (1 + i // 26) for i in range(count + 1))
+    every = shingles(words([text]).hashes, 2, 10_000).values.tolist()
+    assert len(every) == count
+    kept = shingles(words([text]).hashes, 2, limit).values.tolist()
+    if count <= limit:
+        assert kept == every
+    else:
+        head = (limit + 1) // 2
+        assert kept == every[:head] + (every[-(limit - head) :] if limit > head else [])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.text(st.sampled_from("ab é"), max_size=80), st.integers(1, 20).map(lambda n: 2 * n))
+def test_only_head_and_tail_of_a_long_text_are_read(text: str, limit: int) -> None:
+    read = normalise(text, limit)
+    if len(text) <= limit:
+        assert read == text
+    else:
+        assert read == f"{text[: limit // 2]}\n{text[-(limit // 2) :]}"
+
+
+LISTS = st.lists(st.lists(st.integers(0, 2**64 - 1), max_size=4), max_size=8)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.data(), LISTS)
+def test_rows_are_taken_in_the_order_asked_for(data: st.DataObject, lists: list[list[int]]) -> None:
+    indices = data.draw(st.lists(st.integers(0, len(lists) - 1), max_size=12) if lists else st.just([]))
+    taken = ragged(lists).take(np.array(indices, np.int64))
+    assert rows(taken) == [lists[i] for i in indices]
+    assert taken.row_ids().tolist() == [i for i, k in enumerate(indices) for _ in lists[k]]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(LISTS, min_size=1, max_size=4))
+def test_rows_are_joined_and_come_apart_again(parts: list[list[list[int]]]) -> None:
+    joined = concat_ragged([ragged(part) for part in parts])
+    assert rows(joined) == [one for part in parts for one in part]
+    at = 0
+    for part in parts:
+        assert rows(joined.take(np.arange(at, at + len(part)))) == part
+        at += len(part)
+
+
+def test_empty_rows() -> None:
+    assert rows(empty_ragged(3)) == [[], [], []]
+    assert empty_ragged(0).rows == 0
