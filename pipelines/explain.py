@@ -51,7 +51,7 @@ def explain(view: AlertView, *, accounts_shown: int = 20) -> str:
     if not alert.blind:
         lines.append("  nothing: every field that the detectors use was there")
     lines += ["", "MITRE ATLAS"]
-    lines += [f"  {clean(name)}  {ATLAS.get(name, '')}".rstrip() for name in alert.atlas] or ["  none"]
+    lines += [f"  {clean(name):13}  {ATLAS.get(name, '')}".rstrip() for name in alert.atlas] or ["  none"]
     lines += ["", "Accounts", *_accounts(view.accounts, alert.accounts_total, accounts_shown)]
     lines += ["", "Next"]
     steps = (f"Follow {clean(alert.runbook)}.", *NEXT_STEPS[alert.kind])

@@ -14,7 +14,7 @@ class SignalText(NamedTuple):
 
 SIGNALS: Final[dict[str, SignalText]] = {
     "elicitation": SignalText(
-        "requests ask for hidden reasoning, in words for which few honest uses are known",
+        "requests ask for reasoning: strong patterns have no known honest use, weak ones have some",
         "read the named techniques: tutoring and audit of reasoning ask for steps, not for the hidden trace",
     ),
     "template_family": SignalText(

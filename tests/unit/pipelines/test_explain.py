@@ -76,7 +76,7 @@ def test_evidence_of_every_kind_is_readable() -> None:
 def test_blind_fields_and_atlas_ids_are_put_into_words() -> None:
     text = explained(blind=["payment", "odd_field"], atlas=["AML.T0021", "AML.T9999"])
     assert section(text, "Not seen") == [f"payment: {BLIND['payment']}", "odd_field: this field was absent"]
-    assert section(text, "MITRE ATLAS") == ["AML.T0021  Establish Accounts", "AML.T9999"]
+    assert section(text, "MITRE ATLAS") == ["AML.T0021      Establish Accounts", "AML.T9999"]
     assert section(explained(blind=[], atlas=[]), "Not seen") == [
         "nothing: every field that the detectors use was there"
     ]
