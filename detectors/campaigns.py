@@ -88,8 +88,12 @@ class CampaignCore:
         return self._decide_until(min(active) if active else max(s.ts for s in self._sources.values()))
 
     def flush(self) -> list[Alert]:
-        """Decide on everything that waits."""
-        return self._decide_until(2**62)
+        """Decide on everything that waits, and bring every alert up to date (end of input)."""
+        alerts = self._decide_until(2**62)
+        for campaign in self._campaigns.values():
+            if campaign.requests_total > campaign.told_requests:
+                alerts += self._tell(campaign, [])
+        return alerts
 
     def _decide_until(self, watermark: int) -> list[Alert]:
         due: dict[int, list[tuple[int, int, Evidence]]] = {}
@@ -298,11 +302,15 @@ class CampaignCore:
                 campaign.last_seen = max(campaign.last_seen, member.last_seen)
                 campaign.first_seen = min(campaign.first_seen or member.first_seen, member.first_seen)
         self._changed.add(f"campaign:{campaign.id}")
-        if not named and campaign.requests_total < _TOLD * campaign.told_requests:
-            return []
-        campaign.told_requests = campaign.requests_total
         if named:
             self._reference = None  # accounts under alert do not teach the reference
+        elif campaign.requests_total < _TOLD * campaign.told_requests:
+            return []
+        return self._tell(campaign, named)
+
+    def _tell(self, campaign: Campaign, named: list[str]) -> list[Alert]:
+        campaign.told_requests = campaign.requests_total
+        self._changed.add(f"campaign:{campaign.id}")
         return campaign_alerts.alerts(campaign, sorted(named), self._newest, self._config_version)
 
     def _close(self, tick: int) -> list[Alert]:

@@ -119,25 +119,35 @@ def young_accounts(members: Sequence[MemberRow], reference: Reference) -> Test:
     )
 
 
-def declared_owner(rows: Sequence[AccountRow], reference: Reference, share: float) -> str | None:
-    """The field in which nearly all members openly agree: one customer, who hides nothing by it.
+class Owner(NamedTuple):
+    """One customer among the members: the field that says so, and the accounts."""
+
+    field: str
+    accounts: frozenset[str]
+
+
+def declared_owner(rows: Sequence[AccountRow], reference: Reference, share: float) -> Owner | None:
+    """The members that openly belong to one customer, if they are at least `share` of those with the field.
 
     A campaign hides that it has one owner. A company roll-out or a class declares it: one payment or one
-    mail domain of its own over (nearly) everybody. What such members share is then explained.
+    mail domain of its own. What such members share is thereby explained, and is no evidence.
     """
+    best: Owner | None = None
     for field in ("payment", "email_domain"):
-        values = [value for row in rows if (value := getattr(row, field)) is not None]
-        if len(values) < max(_MIN_KNOWN, len(rows) // 2):
+        holders: dict[int, list[str]] = {}
+        for row in rows:
+            value = getattr(row, field)
+            if value is not None:
+                holders.setdefault(value, []).append(row.account)
+        known = sum(map(len, holders.values()))
+        if known < _MIN_KNOWN:
             continue
-        counts: dict[int, int] = {}
-        for value in values:
-            counts[value] = counts.get(value, 0) + 1
-        top = max(counts, key=lambda value: (counts[value], value))
+        top = max(holders, key=lambda value: (len(holders[value]), value))
         # A payment has one payer; a mail domain may be a public one, which declares nothing.
         own = field == "payment" or reference.frequency(field, top) <= _PUBLIC
-        if counts[top] >= share * len(values) and own:
-            return field
-    return None
+        if own and len(holders[top]) >= share * known and (best is None or len(holders[top]) > len(best.accounts)):
+            best = Owner(field, frozenset(holders[top]))
+    return best
 
 
 def shared_infrastructure(rows: Sequence[AccountRow], reference: Reference, cap: float) -> Test:

@@ -73,14 +73,22 @@ def judge(cohort: Cohort, reference: Reference, rates: dict[str, float], params:
     """
     members = [cohort.members[account] for account in sorted(cohort.members)]
     rows = [member.row for member in members]
-    declared = coordination.declared_owner(rows, reference, params.declared_share)
+    owner = coordination.declared_owner(rows, reference, params.declared_share)
+    # Members of one open customer are explained by it: the others have to make the case.
+    others = members if owner is None else [m for m in members if m.row.account not in owner.accounts]
     seed = int.from_bytes(hashlib.blake2b(cohort.id.encode(), digest_size=8).digest(), "little")
-    tests = {"even_shares": coordination.even_shares(members, reference, seed)}
-    if declared is None:
-        tests["shared_infrastructure"] = coordination.shared_infrastructure(rows, reference, params.signal_cap_bits)
-        tests["young_accounts"] = coordination.young_accounts(members, reference)
+    if len(others) >= params.min_accounts:
+        strangers = [member.row for member in others]
+        tests = {
+            "even_shares": coordination.even_shares(others, reference, seed),
+            "shared_infrastructure": coordination.shared_infrastructure(strangers, reference, params.signal_cap_bits),
+            "young_accounts": coordination.young_accounts(others, reference),
+        }
+    else:
+        tests = {"even_shares": coordination.even_shares(members, reference, seed)}
     blind = [field for field in FIELDS if sum(getattr(row, field) is not None for row in rows) < _MOST * len(rows)]
-    return Judgement(_HARVEST[cohort.kind](cohort, members, rates, params), tests, declared, blind)
+    harvest = _HARVEST[cohort.kind](cohort, members, rates, params)
+    return Judgement(harvest, tests, None if owner is None else owner.field, blind)
 
 
 def _template(

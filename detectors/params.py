@@ -133,10 +133,11 @@ class CampaignParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     signal_cap_bits: Annotated[Bits, Meta(description="one signal never counts for more than this")] = 6.0
     declared_share: Annotated[
         float,
-        Meta(ge=0.5, le=1, description="one payment or own mail domain over this share of a cohort declares its owner"),
-    ] = 0.8
+        Meta(ge=0.1, le=1, description="one payment or own mail domain over this share of a cohort declares its owner"),
+    ] = 0.4
     link_share: Annotated[
-        float, Meta(gt=0, le=1, description="alerting cohorts that share this part of the smaller one are one campaign")
+        float,
+        Meta(gt=0, le=1, description="an alerting cohort with this share on a campaign's infrastructure joins it"),
     ] = 0.3
     max_cohorts: Annotated[int, Meta(ge=16, le=1_000_000, description="cohorts held; the longest idle go first")] = (
         20_000

@@ -123,11 +123,11 @@ class TemplateFamily:
     def _skeleton(self, text: str) -> str:
         found = words([normalise(text, self._features.max_chars)])
         width = self._features.shingle_words
-        hashes = shingles(found.hashes, width, len(found.starts)).values
-        counts = self._counter.counts(hashes)
+        all_of_it = shingles(found, width, len(found.starts))
+        counts = self._counter.counts(all_of_it.hashes.values)
         # A word is shown only if many accounts sent it, and if it belongs to the family's core.
         reach = max(self._params.min_accounts, int(counts.max(initial=0)) // _LEVELS)
-        shared = np.flatnonzero(counts >= reach)
+        shared = all_of_it.place[counts >= reach]
         covered = np.zeros(len(found.starts), np.bool_)
         for k in range(width):
             covered[shared + k] = True

@@ -87,6 +87,7 @@ def _powers() -> U64:
 
 
 _VALUE, _IS_WORD = _byte_tables()
+_DIGIT: Final = _VALUE[ord("0")]
 _POWERS: Final = _powers()
 
 
@@ -101,12 +102,20 @@ def normalise(text: str, max_chars: int) -> str:
 
 
 class Words(NamedTuple):
-    """Word hashes per text, and where each word stands in the joined bytes (for skeletons)."""
+    """Word hashes per text, whether each word has a letter, and where it stands in the joined bytes."""
 
     hashes: Ragged
+    lettered: NDArray[np.bool_]
     starts: I64
     ends: I64
     data: bytes
+
+
+class Shingles(NamedTuple):
+    """Shingle hashes per text, and for each the place of its first word among all words."""
+
+    hashes: Ragged
+    place: I64
 
 
 def words(texts: Sequence[str]) -> Words:
@@ -123,8 +132,7 @@ def words(texts: Sequence[str]) -> Words:
     row_starts = _offsets(np.fromiter((len(e) + 1 for e in encoded), np.int64, len(encoded)))
     raw = np.frombuffer(data, np.uint8)
     if not len(raw):
-        nothing = np.empty(0, np.int64)
-        return Words(empty_ragged(len(encoded)), nothing, nothing, data)
+        return _no_words(len(encoded), data)
     is_word = _IS_WORD[raw]
     begins = is_word.copy()
     begins[1:] &= ~is_word[:-1]
@@ -142,8 +150,7 @@ def words(texts: Sequence[str]) -> Words:
         begins[after] |= is_word[after]
     at = np.flatnonzero(is_word)
     if not len(at):
-        nothing = np.empty(0, np.int64)
-        return Words(empty_ragged(len(encoded)), nothing, nothing, data)
+        return _no_words(len(encoded), data)
     first = np.flatnonzero(begins[at])
     lengths = np.diff(np.append(first, len(at)))
     place = np.arange(len(at)) - np.repeat(first, lengths)
@@ -152,26 +159,37 @@ def words(texts: Sequence[str]) -> Words:
     hashes = mix(np.add.reduceat(_VALUE[raw[at]] * weight, first))
     starts = at[first]
     counts = np.diff(np.searchsorted(starts, row_starts))
-    return Words(Ragged(hashes, _offsets(counts)), starts, starts + lengths, data)
+    lettered = np.logical_or.reduceat(_VALUE[raw[at]] != _DIGIT, first)
+    return Words(Ragged(hashes, _offsets(counts)), lettered, starts, starts + lengths, data)
 
 
-def shingles(word_hashes: Ragged, width: int, limit: int) -> Ragged:
-    """Hashes of `width` consecutive words, at most `limit` a row: half from its head, half from its tail.
+def _no_words(texts: int, data: bytes) -> Words:
+    nothing = np.empty(0, np.int64)
+    return Words(empty_ragged(texts), np.empty(0, np.bool_), nothing, nothing, data)
 
-    A text with fewer words than `width` has none: short texts are shared by everybody.
+
+def shingles(found: Words, width: int, limit: int) -> Shingles:
+    """Hashes of `width` consecutive words, at most `limit` a text: half from its head, half from its tail.
+
+    A text with fewer words than `width` has none: short texts are shared by everybody. Nor has a run of
+    numbers any: tables and lists of digits would make strangers look alike.
     """
-    tokens = word_hashes.values
-    lengths = word_hashes.lengths
-    counts = np.maximum(lengths - width + 1, 0)
+    tokens = found.hashes.values
     total = len(tokens) - width + 1
-    if total <= 0 or not counts.any():
-        return empty_ragged(word_hashes.rows)
+    if total <= 0:
+        return Shingles(empty_ragged(found.hashes.rows), np.empty(0, np.int64))
     acc = tokens[:total].copy()
+    letters = found.lettered[:total].astype(np.int8)
     for k in range(1, width):
         acc *= np.uint64(_MULTIPLIER)
         acc += tokens[k : total + k]
+        letters += found.lettered[k : total + k]
+    row = found.hashes.row_ids()
+    place = np.flatnonzero((row[:total] == row[width - 1 :]) & (2 * letters > width))
+    counts = np.bincount(row[place], minlength=found.hashes.rows)
     kept = np.minimum(counts, limit)
     offsets = _offsets(kept)
-    place = np.arange(offsets[-1]) - np.repeat(offsets[:-1], kept)
-    skip = np.where(place >= np.repeat((kept + 1) // 2, kept), np.repeat(counts - kept, kept), 0)
-    return Ragged(mix(acc[np.repeat(word_hashes.offsets[:-1], kept) + place + skip]), offsets)
+    rank = np.arange(offsets[-1]) - np.repeat(offsets[:-1], kept)
+    skip = np.where(rank >= np.repeat((kept + 1) // 2, kept), np.repeat(counts - kept, kept), 0)
+    place = place[np.repeat(_offsets(counts)[:-1], kept) + rank + skip]
+    return Shingles(Ragged(mix(acc[place]), offsets), place)
