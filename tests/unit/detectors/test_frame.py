@@ -218,7 +218,7 @@ def test_neighbours_share_a_network_and_nobody_else() -> None:
 
 def test_fingerprints_are_keyed() -> None:
     """Who does not have the key cannot try out card numbers or addresses against the evidence."""
-    events = [
+    events: list[Event] = [
         request("a", 1, client=Client(ip="10.0.0.1", asn=7, user_agent="x", tls="y")),
         account("a", 1, payment="card", email_domain="mail.example", signup_ip="10.0.0.1"),
     ]

@@ -46,7 +46,7 @@ SMALL: Final = DetectorParams(
 )
 
 
-def tune(params: DetectorParams = SMALL, **sections: dict[str, Any]) -> DetectorParams:
+def tune(params: DetectorParams = SMALL, /, **sections: dict[str, Any]) -> DetectorParams:
     """`params` with some values of some sections replaced: ``tune(cohorts={"capacity": 64})``."""
     changed = {name: msgspec.structs.replace(getattr(params, name), **new) for name, new in sections.items()}
     return msgspec.structs.replace(params, **changed)
