@@ -82,7 +82,7 @@ class Stream:
         """Offset after the last record of a topic of one partition; 0 where there is no such topic."""
         from kafka import KafkaConsumer, TopicPartition
 
-        with contextlib.closing(KafkaConsumer(bootstrap_servers=self.topics.bootstrap)) as consumer:
+        with contextlib.closing(KafkaConsumer(bootstrap_servers=self.topics.bootstrap, enable_auto_commit=False)) as consumer:
             if not consumer.partitions_for_topic(topic):
                 return 0
             partition = TopicPartition(topic, 0)
@@ -112,10 +112,16 @@ class Stream:
     def committed(self, group: str) -> dict[tuple[str, int], int]:
         """Committed offsets of one of the deployment's groups."""
         from kafka import KafkaAdminClient
+        from kafka.errors import CoordinatorNotAvailableError
 
+        name = f"{self.topics.prefix}w-{group}"
         admin = KafkaAdminClient(bootstrap_servers=self.topics.bootstrap)
         with contextlib.closing(admin):
-            offsets = admin.list_group_offsets(f"{self.topics.prefix}w-{group}")[f"{self.topics.prefix}w-{group}"]
+            try:
+                offsets = admin.list_group_offsets(name)[name]
+            except CoordinatorNotAvailableError:
+                # A fresh broker makes its offsets topic when the first group asks.
+                return {}
         return {(one.topic, one.partition): value.offset for one, value in offsets.items() if value.offset > 0}
 
 
