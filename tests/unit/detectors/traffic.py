@@ -21,7 +21,6 @@ from detectors.params import (
     ReplayParams,
     TemplateParams,
 )
-from detectors.pattern_scan import PatternScanner
 from detectors.patterns import Pattern, PatternCases, PatternFile
 from detectors.registry import Parts
 from pipelines.config import load_config
@@ -59,9 +58,9 @@ def built_in_patterns() -> PatternFile:
 
 
 @functools.cache
-def built_in_scanner() -> PatternScanner:
-    """The shipped patterns, compiled once for all tests; a scanner holds no state."""
-    return PatternScanner(built_in_patterns())
+def shipped_config() -> DetectConfig:
+    """A config with the shipped patterns, compiled once for all tests."""
+    return DetectConfig(SMALL, built_in_patterns(), hash_key=KEY, config_version="test")
 
 
 def few_patterns() -> PatternFile:
