@@ -70,6 +70,11 @@ def changelog_topic(config: Config) -> str:
     return f"{app_id(config)}-{TABLE}-changelog"
 
 
+def store_directory(config: Config) -> Path:
+    """Where the store's files are."""
+    return Path(config.pipeline.correlate.data_dir).absolute() / app_id(config)
+
+
 class Correlator:
     """A Faust app, its stage, and how both end.
 
@@ -233,7 +238,7 @@ def build_app(
         app_id(config),
         broker=[f"kafka://{address}" for address in settings.kafka.bootstrap.split(",")],
         broker_credentials=_credentials(faust, config),
-        datadir=str(Path(settings.correlate.data_dir).absolute()),
+        datadir=str(store_directory(config)),
         store="rocksdb://" if rocksdb else "memory://",
         web_enabled=False,
         topic_allow_declare=False,
@@ -281,7 +286,7 @@ def build_app(
 
 
 class FaustTable:
-    """A :class:`pipelines.correlate.stage.StateTable` over a Faust table.
+    """A :class:`pipelines.correlate.journal.StateTable` over a Faust table.
 
     It writes the store and the changelog side by side, as the table's own item assignment does, to have
     the changelog's acknowledgement in hand.

@@ -1,32 +1,27 @@
 """One piece of evidence after the other through the campaign core; in which order its effects leave.
 
-For each message: the alerts that it made due are sent and acknowledged. For every few messages: the
-changed entries of the core's state go to the table, then the entry `meta`, which says what was decided,
-then the offset of the next message; once the changelog has these, the messages are acknowledged.
+For each message: the alerts that it made due are sent and acknowledged. For every few messages: what
+changed of the core's state is written as one group (:mod:`pipelines.correlate.journal`) together with the
+offset of the next message; once the changelog has all of it, the messages are acknowledged.
 
 A kill between any two steps repeats messages. Those whose effects are in the table are recognised by their
-offset and skipped; the others are decided again, and an alert decided again has the id, the version and
-the content it had.
+offset and skipped; the others are taken from the very state that they met the first time, so an alert
+decided again has the id, the version and the content it had.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from msgspec import DecodeError, Struct, ValidationError
 
+from pipelines.correlate.journal import Journal, StateTable
 from pipelines.dead_letters import PROCESSING_FAILED
 from schemas.alerts import Alert
 from schemas.deadletters import DeadLetter
 from schemas.errors import Reason
 from schemas.evidence import EVIDENCE_DECODER, Evidence
-
-META: Final = "meta"
-"""The core's entry that says what was decided."""
-
-PROGRESS: Final = "stage:next-offset"
-"""The stage's own entry: offset after the last message whose effects are in the table."""
 
 
 class CampaignCore(Protocol):
@@ -43,16 +38,6 @@ class CampaignCore(Protocol):
 
     def changed(self) -> dict[str, bytes | None]:
         """Entries that changed since the last call; None where one is gone."""
-
-
-class StateTable(Protocol):
-    """The table that holds the core's entries."""
-
-    def load(self) -> dict[str, bytes]:
-        """All entries."""
-
-    def write(self, name: str, value: bytes | None) -> Awaitable[Any]:
-        """Set or delete an entry; the result is done when the changelog has it."""
 
 
 class Publisher(Protocol):
@@ -101,7 +86,7 @@ class CampaignStage:
         wall: Callable[[], float],
     ) -> None:
         self._new_core = new_core
-        self._table = table
+        self._journal = Journal(table)
         self._publisher = publisher
         self._end = end
         self._wall = wall
@@ -148,8 +133,7 @@ class CampaignStage:
         """Write what changed; the messages handled so far may be acknowledged once all of the result is done."""
         if self._core is None:
             return []
-        entries = in_writing_order(self._core.changed().items())
-        return [self._table.write(name, value) for name, value in [*entries, (PROGRESS, b"%d" % self._next)]]
+        return self._journal.write(self._core.changed(), self._next)
 
     async def _send(self, due: Sequence[Alert]) -> None:
         if due:
@@ -173,8 +157,8 @@ class CampaignStage:
 
     async def _core_now(self) -> CampaignCore:
         if self._core is None:
-            entries = self._table.load()
-            progress = int(entries.pop(PROGRESS, b"0"))
+            entries = self._journal.load()
+            progress = self._journal.next_offset
             # A topic made anew starts at 0 again: its messages must not pass for ones seen before.
             self._next = progress if progress <= await self._end() else 0
             core = self._new_core()
@@ -188,12 +172,3 @@ def _reason(message: Message, error: DecodeError) -> Reason:
     if not message.value:
         return "empty"
     return "wrong_type" if isinstance(error, ValidationError) else "not_json"
-
-
-def in_writing_order(entries: Iterable[tuple[str, bytes | None]]) -> list[tuple[str, bytes | None]]:
-    """Entries by name, `meta` last: a state cut off in the middle then decides again instead of never.
-
-    >>> in_writing_order([("meta", b"1"), ("campaign:a", b"2")])
-    [('campaign:a', b'2'), ('meta', b'1')]
-    """
-    return sorted(entries, key=lambda entry: (entry[0] == META, entry[0]))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from pipelines.config import Config
-from pipelines.correlate.app import Correlator, build_app, changelog_topic
+from pipelines.correlate.app import Correlator, build_app, changelog_topic, store_directory
 from pipelines.correlate.stage import CampaignCore as CampaignStageCore
 from pipelines.errors import Failure
 from pipelines.kafka_io import check_partitions, make_admin, partition_counts, topic_by_role
@@ -63,6 +65,20 @@ def prepare_topics(config: Config) -> None:
     check_partitions(counts, {changelog: 1})
 
 
+def open_store(directory: Path) -> Path:
+    """Make the store's directory ready, and return the marker to set when the app has stopped in order.
+
+    The store of a process that was killed may be ahead of the changelog, and what the changelog then brings
+    would mix an older state into it. So without the marker the store is removed; recovery rebuilds it.
+    """
+    marker = directory / "stopped-in-order"
+    if directory.exists() and not marker.exists():
+        shutil.rmtree(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    marker.unlink(missing_ok=True)
+    return marker
+
+
 async def serve(config: Config, new_core: Callable[[], CampaignStageCore], *, once: bool) -> None:
     """Start the app with cores of `new_core`, stop it when told to or done.
 
@@ -70,6 +86,7 @@ async def serve(config: Config, new_core: Callable[[], CampaignStageCore], *, on
         Failure: the app stopped by itself.
     """
     log = get_logger("correlate")
+    clean = open_store(store_directory(config))
     correlator = build_app(config, new_core, once=once, wall=time.time)
     stop = asyncio.Event()
     with _stop_on_signals(stop):
@@ -88,6 +105,7 @@ async def serve(config: Config, new_core: Callable[[], CampaignStageCore], *, on
         raise Failure(
             f"correlate stopped without acknowledging a message: {correlator.failure}"
         ) from correlator.failure
+    clean.touch()
     log.info("stopped", **_status(correlator))
 
 
