@@ -42,7 +42,7 @@ class AccountTable:
     """Accounts by slot. When it is full, the longest idle sixteenth is evicted at once.
 
     Args:
-        capacity: accounts held at most.
+        capacity: accounts held at most, but for those of one tick.
         idle_ms: accounts idle for longer are evicted first, whatever the room.
 
     Attributes:

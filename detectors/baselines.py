@@ -28,7 +28,8 @@ class AccountRate:
     def learn(self, hits: int, accounts: int) -> None:
         """Count `hits` of `accounts` new accounts."""
         for i in range(accounts):
-            value = 1.0 if i < hits else 0.0
+            # Hits spread evenly: all of them first would look like a drift.
+            value = float((i + 1) * hits // accounts - i * hits // accounts)
             self._mean.update(value)
             self._test.update(value)
             if self._test.drift_detected:
@@ -37,8 +38,8 @@ class AccountRate:
 
     @property
     def rate(self) -> float:
-        """The share, never 0: absence of a hit is no proof of impossibility."""
-        return float(max(self._mean.get(), 0.5 / (self._mean.n + 1)))
+        """The share; the prior keeps it above 0, since absence of a hit is no proof of impossibility."""
+        return float(self._mean.get())
 
     def snapshot(self) -> bytes:
         test = self._test

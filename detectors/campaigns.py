@@ -78,7 +78,7 @@ class CampaignCore:
     def ingest(self, evidence: Evidence) -> list[Alert]:
         """Take one message in; the alerts of all ticks that it completed."""
         source = self._sources.setdefault(evidence.source, _Source())
-        self._changed.add(f"source:{evidence.source}")
+        self._mark(f"source:{evidence.source}")
         source.waiting.append(evidence)
         if not isinstance(evidence, Watermark):
             return []
@@ -109,7 +109,7 @@ class CampaignCore:
                     kept.append(evidence)
             if len(kept) != len(source.waiting):
                 source.waiting = kept
-                self._changed.add(f"source:{number}")
+                self._mark(f"source:{number}")
         alerts: list[Alert] = []
         for tick in sorted(due):
             for _, _, evidence in sorted(due[tick], key=lambda item: item[:2]):
@@ -126,7 +126,7 @@ class CampaignCore:
             self._trim(population)
             population.accounts = evidence.accounts
             self._reference = None
-            self._changed.add(f"population:{evidence.source}")
+            self._mark(f"population:{evidence.source}")
         else:
             self._merge(evidence)
 
@@ -142,7 +142,7 @@ class CampaignCore:
         if cohort is None:
             cohort = self._cohorts[name] = Cohort(evidence.kind, evidence.key)
             if len(self._cohorts) > self._params.max_cohorts:
-                self._drop(next((k for k, c in self._cohorts.items() if c.campaign is None), name))
+                self._drop(self._dispensable())
         self._cohorts.move_to_end(name)
         for member in evidence.members:
             account = member.row.account
@@ -154,21 +154,33 @@ class CampaignCore:
                 cohort.members[account] = member
                 cohort.last_seen = max(cohort.last_seen, member.last_seen)
                 self._fresh.setdefault(name, {})[account] = None
-                self._changed.add(f"members:{name}:{shard_of(account)}")
+                self._mark(f"members:{name}:{shard_of(account)}")
         cohort.variants = judgement.merge_variants(cohort.variants, evidence.slots)
         cohort.skeleton = evidence.skeleton or cohort.skeleton
         cohort.patterns = sorted({*cohort.patterns, *evidence.patterns})
         self._touched[name] = None
-        self._changed.add(f"cohort:{name}")
+        self._mark(f"cohort:{name}")
+
+    def _dispensable(self) -> str:
+        """The longest idle cohort: of none or of a closed campaign if there is one."""
+        closed = {name for name, campaign in self._campaigns.items() if campaign.status == "closed"}
+        *others, _ = self._cohorts.items()
+        return next((name for name, c in others if c.campaign is None or c.campaign in closed), others[0][0])
+
+    def _mark(self, key: str) -> None:
+        self._changed.add(key)
+        self._gone.discard(key)
 
     def _drop(self, name: str) -> None:
         self._cohorts.pop(name, None)
         self._touched.pop(name, None)
-        self._gone |= {f"cohort:{name}", *(f"members:{name}:{i}" for i in range(SHARDS))}
+        gone = {f"cohort:{name}", *(f"members:{name}:{i}" for i in range(SHARDS))}
+        self._gone |= gone
+        self._changed -= gone
 
     def _decide(self, tick: int) -> list[Alert]:
         self._decided = tick
-        self._changed.add("meta")
+        self._mark("meta")
         touched, self._touched = [self._cohorts[n] for n in self._touched if n in self._cohorts], {}
         alerts = self._follow([cohort for cohort in touched if cohort.campaign is not None], tick)
         # Known campaigns take their members first: what is left has to make a case of its own.
@@ -206,7 +218,7 @@ class CampaignCore:
         if benign is None:
             return False
         cohort.judged_members, cohort.judged_harvest, cohort.judged_at = size, harvest, tick
-        self._changed.add(f"cohort:{cohort.id}")
+        self._mark(f"cohort:{cohort.id}")
         judged = msgspec.structs.replace(cohort, members=rest)
         verdict = judgement.judge(judged, benign, self._rates(benign), self._params)
         if not verdict.alerts(self._params):
@@ -228,7 +240,7 @@ class CampaignCore:
         if verdict.alerts(self._params):
             self._record(campaign, cohort, verdict)
         self._renew(campaign, benign)
-        self._changed.add(f"cohort:{cohort.id}")
+        self._mark(f"cohort:{cohort.id}")
 
     def _record(self, campaign: Campaign, cohort: Cohort, verdict: judgement.Judgement) -> None:
         """The evidence of the widest alerting cohort stands for the campaign."""
@@ -301,7 +313,7 @@ class CampaignCore:
                 campaign.requests_total += more
                 campaign.last_seen = max(campaign.last_seen, member.last_seen)
                 campaign.first_seen = min(campaign.first_seen or member.first_seen, member.first_seen)
-        self._changed.add(f"campaign:{campaign.id}")
+        self._mark(f"campaign:{campaign.id}")
         if named:
             self._reference = None  # accounts under alert do not teach the reference
         elif campaign.requests_total < _TOLD * campaign.told_requests:
@@ -310,7 +322,7 @@ class CampaignCore:
 
     def _tell(self, campaign: Campaign, named: list[str]) -> list[Alert]:
         campaign.told_requests = campaign.requests_total
-        self._changed.add(f"campaign:{campaign.id}")
+        self._mark(f"campaign:{campaign.id}")
         return campaign_alerts.alerts(campaign, sorted(named), self._newest, self._config_version)
 
     def _close(self, tick: int) -> list[Alert]:
@@ -319,21 +331,24 @@ class CampaignCore:
             silent = tick - campaign.last_seen
             if campaign.status != "closed" and campaign.requests and silent > self._params.close_after_days * _DAY_MS:
                 campaign.status = "closed"
-                self._changed.add(f"campaign:{campaign.id}")
+                self._mark(f"campaign:{campaign.id}")
                 out += campaign_alerts.alerts(campaign, [], self._newest, self._config_version)
         return out
 
     def snapshot(self) -> dict[str, bytes]:
         """The whole state as entries, by key."""
+        return {key: self._entry(key) for key in sorted(self._keys())}
+
+    def _keys(self) -> set[str]:
         keys = {"meta", *(f"source:{n}" for n in self._sources), *(f"population:{n}" for n in self._populations)}
         keys |= {f"campaign:{name}" for name in self._campaigns}
         for name, cohort in self._cohorts.items():
             keys |= {f"cohort:{name}", *(f"members:{name}:{shard_of(account)}" for account in cohort.members)}
-        return {key: self._entry(key) for key in sorted(keys)}
+        return keys
 
     def changed(self) -> dict[str, bytes | None]:
         """The entries that changed since the last call; None for those that are gone."""
-        out: dict[str, bytes | None] = {key: self._entry(key) for key in sorted(self._changed - self._gone)}
+        out: dict[str, bytes | None] = {key: self._entry(key) for key in sorted(self._changed)}
         out |= dict.fromkeys(sorted(self._gone))
         self._changed, self._gone = set(), set()
         return out

@@ -73,7 +73,7 @@ class CohortBook:
         self._row_of = row_of
         self._show = show
         self._cohorts: OrderedDict[Key, _Cohort] = OrderedDict()
-        self._of_account: dict[str, set[Key]] = {}
+        self._of_account: dict[str, dict[Key, None]] = {}
         self._dirty: dict[Key, None] = {}
         self.evicted = 0
 
@@ -108,7 +108,7 @@ class CohortBook:
                     continue
                 member = _Member(0, 0, 0, touch.first, touch.last)
                 cohort.members[touch.account] = member
-                self._of_account.setdefault(touch.account, set()).add(key)
+                self._of_account.setdefault(touch.account, {})[key] = None
             member.requests += touch.requests
             member.strong += touch.strong
             member.weak += touch.weak
@@ -134,7 +134,7 @@ class CohortBook:
 
     def changed(self, account: str) -> None:
         """The account's enrichment changed: its rows are due again."""
-        for key in self._of_account.get(account, ()):
+        for key in sorted(self._of_account.get(account, ())):
             cohort = self._cohorts[key]
             cohort.members[account].sent = 0
             cohort.dirty[account] = None
@@ -142,7 +142,7 @@ class CohortBook:
 
     def forget(self, account: str) -> None:
         """The account was evicted from the table."""
-        for key in self._of_account.pop(account, set()):
+        for key in self._of_account.pop(account, {}):
             cohort = self._cohorts[key]
             del cohort.members[account]
             cohort.dirty.pop(account, None)
@@ -154,7 +154,7 @@ class CohortBook:
         self._dirty.pop(key, None)
         for account in cohort.members:
             keys = self._of_account[account]
-            keys.discard(key)
+            keys.pop(key, None)
             if not keys:
                 del self._of_account[account]
         self.evicted += 1
@@ -218,7 +218,7 @@ class CohortBook:
         self._of_account = {}
         for key, cohort in self._cohorts.items():
             for account in cohort.members:
-                self._of_account.setdefault(account, set()).add(key)
+                self._of_account.setdefault(account, {})[key] = None
 
 
 def _is_news(member: _Member) -> bool:

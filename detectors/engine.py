@@ -113,8 +113,10 @@ class Lane:
 
     def flush(self) -> Iterator[TickOutput]:
         """Close all ticks with events and send all that was held back (end of input, or idle)."""
-        if self.newest is not None:
-            yield from self.close_until(self.newest - self.newest % self._tick_ms + self._tick_ms)
+        if self._frames and self.newest is not None:
+            # Late events alone need a tick beyond the last one closed.
+            newest = max(self.newest, self._closed)
+            yield from self.close_until(newest - newest % self._tick_ms + self._tick_ms)
         if self._closed:
             evidence: list[Evidence] = [*self._cohorts.due(self._partition, self._closed, everything=True)]
             population = self._population.due(self._partition, self._closed, self._accounts, everything=True)

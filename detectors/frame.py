@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from detectors.config import DetectConfig
 from detectors.hashing import U64, hash_strings
 from detectors.text import Ragged, concat_ragged, normalise, shingles, words
-from schemas.events import Account, Client, Enforcement, Event, Message, Part, Release, Request, Response
+from schemas.events import Account, Client, Enforcement, Event, Message, Part, Release, Request, Response, encode_event
 
 I64 = NDArray[np.int64]
 Strings = NDArray[np.object_]
@@ -258,7 +258,8 @@ def _event_id(event: Event) -> str:
         return event.id
     if isinstance(event, Response):
         return event.request_id
-    return event.model if isinstance(event, Release) else ""
+    # Two enrichments of one moment differ in what they say, and need an order as well.
+    return encode_event(event).decode()
 
 
 def _strings(values: list[str]) -> Strings:

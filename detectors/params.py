@@ -55,8 +55,13 @@ class TemplateParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
         int, Meta(ge=2, le=10_000, description="accounts of one partition that carry a shingle before it counts")
     ] = 3
     sketch_bits: Annotated[
-        int, Meta(ge=12, le=34, description="log2 of the bits of one pane of the account-shingle filter")
-    ] = 24
+        int,
+        Meta(
+            ge=12,
+            le=34,
+            description="log2 of the bits of a filter; a partition has four, and a pane of 2**bits / 10 shingles",
+        ),
+    ] = 26
     pane_hours: Annotated[
         float, Meta(gt=0, le=8760, description="a shingle is forgotten after one to two panes without its accounts")
     ] = 96.0

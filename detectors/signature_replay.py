@@ -53,7 +53,7 @@ class SignatureReplay:
         frame = tick.frame
         presented = frame.presented
         owner = presented.row_ids()
-        if not len(owner) or not (self._any_issued or len(frame.issued.values)):
+        if not len(owner) or not self._any_issued:
             return Report(no_findings(), [no_touches(KIND)], {})
         pairs = combine(presented.values, frame.account_hash[owner])
         known = self._issued.contains(pairs)
