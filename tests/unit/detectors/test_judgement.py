@@ -1,0 +1,233 @@
+"""Campaigns, and the honest groups that look like them."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import msgspec
+import pytest
+
+from detectors.campaign_state import Cohort
+from detectors.judgement import Judgement, is_member, judge, merge_variants
+from detectors.params import CampaignParams
+from detectors.population import FIELDS
+from detectors.sketches import BottomK
+from schemas.evidence import MemberRow
+from tests.unit.detectors.rows import honest, member, pool, population
+from tests.unit.detectors.test_sketches import hashes
+from tests.unit.detectors.traffic import DAY, START
+
+PARAMS = CampaignParams()
+RATES = {"elicitation": 0.0005, "replay": 0.001, "accounts": 5000.0}
+
+
+def weigh(members: list[MemberRow], *, kind: str = "template", variants: int = 64, **more: Any) -> Judgement:
+    """The judgement of a cohort in which `variants` different tasks were seen."""
+    cohort = Cohort(
+        kind,
+        "k1",
+        variants=BottomK(64, hashes(0, variants).tolist()).values,
+        members={one.row.account: one for one in members},
+        **more,
+    )
+    return judge(cohort, population(), RATES, PARAMS)
+
+
+def as_members(count: int, seed: int, **changes: Any) -> list[MemberRow]:
+    """Honest accounts of which a part of the requests fell into the cohort."""
+    return [
+        MemberRow(msgspec.structs.replace(one, **changes), one.requests, 0, 0, START, START)
+        for one in honest(count, seed, prefix="member")
+    ]
+
+
+class TestCampaigns:
+    def test_a_pool_that_asks_for_reasoning_alerts(self) -> None:
+        verdict = weigh(pool(40), variants=400)
+        assert verdict.alerts(PARAMS)
+        assert verdict.declared is None
+        assert set(verdict.harvest) == {"template_family", "elicitation"}
+        assert all(test.bits > 0 for test in verdict.coordination.values())
+
+    def test_a_pool_that_asks_only_weakly_alerts_by_its_sweep_and_coordination(self) -> None:
+        assert weigh(pool(80, elicit_strong=0, elicit_weak=9), variants=900).alerts(PARAMS)
+
+    def test_a_pool_in_a_relay_is_found_by_foreign_signatures(self) -> None:
+        verdict = weigh(pool(60, elicit_strong=0, replayed=3), variants=500)
+        assert verdict.alerts(PARAMS)
+        assert verdict.harvest["signature_replay"].evidence["accounts"] == 60
+
+    @pytest.mark.parametrize("kind", ["elicitation", "replay"])
+    def test_suspects_of_one_finding_with_common_infrastructure_alert(self, kind: str) -> None:
+        verdict = weigh(pool(40), kind=kind)
+        assert verdict.alerts(PARAMS)
+        (test,) = verdict.harvest.values()
+        assert test.evidence["accounts"] == 40
+        assert test.evidence["expected"] == pytest.approx(RATES[kind] * 5000)
+
+    def test_without_enrichment_evenness_and_networks_remain_and_the_rest_is_called_blind(self) -> None:
+        blind: dict[str, Any] = {"created": None, "payment": None, "email_domain": None, "signup": None}
+        verdict = weigh(pool(60, **blind), variants=600)
+        assert set(verdict.blind) == set(blind)
+        assert verdict.alerts(PARAMS)
+
+
+class TestLookAlikes:
+    """Each shares something with a campaign, and none may alert."""
+
+    def test_a_framework_s_prompt_over_thousands_of_strangers(self) -> None:
+        assert not weigh(as_members(1500, seed=21), variants=3000).alerts(PARAMS)
+
+    def test_a_framework_whose_prompt_asks_for_reasoning(self) -> None:
+        for weak, strong in ((5, 0), (0, 5)):
+            verdict = weigh(as_members(1500, seed=22, elicit_weak=weak, elicit_strong=strong), variants=3000)
+            assert not verdict.alerts(PARAMS), "strangers in common use are not coordinated"
+
+    @pytest.mark.parametrize("count", [20, 80, 300])
+    def test_a_company_s_roll_out(self, count: int) -> None:
+        """One payment, mail domain, network and sign-up day, an internal app's prompt, even use."""
+        rng = random.Random(5)
+        members = [
+            member(
+                f"staff{n}",
+                requests=20 + rng.randrange(15),
+                created=START - DAY + n * 1000,
+                payment=1,
+                email_domain=2,
+                signup=3,
+                ip_prefix=4,
+                asn_agent=25,
+                tls_agent=45,
+            )
+            for n in range(count)
+        ]
+        verdict = weigh(members, variants=3000)
+        assert verdict.declared == "payment"
+        assert not verdict.alerts(PARAMS)
+
+    def test_a_school_class_with_one_assignment(self) -> None:
+        """Private accounts behind one network, one template in one hour, nearly the same questions."""
+        rng = random.Random(6)
+        members = [
+            member(
+                f"pupil{n}",
+                requests=3 + rng.randrange(6),
+                elicit_weak=1,
+                created=START - int(rng.uniform(0, 400) * DAY),
+                email_domain=2 if n % 10 else 11,
+                signup=2_500_000 + n,
+                ip_prefix=4,
+                asn_agent=25,
+                tls_agent=40 + n % 12,
+            )
+            for n in range(28)
+        ]
+        verdict = weigh(members, variants=20)
+        assert not verdict.alerts(PARAMS)
+
+    def test_new_customers_after_a_launch(self) -> None:
+        rng = random.Random(7)
+        young = [
+            MemberRow(
+                msgspec.structs.replace(one, created=START - int(rng.uniform(0, 2) * DAY), elicit_weak=1),
+                one.requests,
+                0,
+                1,
+                START,
+                START,
+            )
+            for one in honest(400, seed=23, prefix="new")
+        ]
+        verdict = weigh(young, variants=900)
+        assert verdict.coordination["young_accounts"].bits > 0
+        assert not verdict.alerts(PARAMS)
+
+    def test_a_few_curious_users_who_each_tried_an_elicitation(self) -> None:
+        members = [
+            MemberRow(msgspec.structs.replace(one, elicit_strong=1), 1, 1, 0, START, START)
+            for one in honest(14, seed=24, prefix="curious")
+        ]
+        assert not weigh(members, kind="elicitation").alerts(PARAMS)
+
+    def test_coordination_alone_is_no_campaign(self) -> None:
+        verdict = weigh(pool(40, elicit_strong=0), variants=2)
+        assert verdict.coordination_bits >= PARAMS.coordination_bits
+        assert not verdict.alerts(PARAMS)
+
+    def test_harvest_alone_is_no_campaign(self) -> None:
+        verdict = weigh(as_members(200, seed=25, elicit_strong=5, replayed=2), variants=3000)
+        assert verdict.harvest_bits >= PARAMS.total_bits
+        assert not verdict.alerts(PARAMS)
+
+
+class TestOwner:
+    def test_a_pool_beside_one_customer_still_makes_its_case(self) -> None:
+        """A roll-out that uses the same public template must not shield the pool, nor be shielded against."""
+        staff = [member(f"staff{n}", requests=20, payment=1, email_domain=2) for n in range(60)]
+        assert weigh([*staff, *pool(60)], variants=900).alerts(PARAMS)
+        assert not weigh([*staff, *pool(5)], variants=900).alerts(PARAMS)
+
+
+class TestSweep:
+    def bits(self, requests: int, variants: int) -> float:
+        members = [member(f"m{n}", requests=requests // 20) for n in range(20)]
+        return weigh(members, variants=variants).harvest["template_family"].bits
+
+    def test_more_different_tasks_are_more_evidence_up_to_the_cap(self) -> None:
+        bits = [self.bits(count, count) for count in (20, 200, 2000, 20_000)]
+        assert bits == sorted(bits)
+        assert bits[0] < 1
+        assert bits[-1] <= 2.0
+
+    def test_repeats_take_from_it(self) -> None:
+        assert self.bits(2000, 50) < self.bits(50 // 20 * 20, 40)
+
+    def test_there_are_no_more_variants_than_requests(self) -> None:
+        members = [member(f"m{n}") for n in range(20)]
+        assert weigh(members, variants=5000).harvest["template_family"].evidence["variants"] == 20
+
+
+def test_harvest_of_a_template_does_not_grow_with_its_accounts() -> None:
+    few, many = (weigh(pool(count), variants=200).harvest["elicitation"].bits for count in (20, 2000))
+    assert few == many
+
+
+def test_no_signal_counts_for_more_than_its_cap() -> None:
+    for kind in ("template", "elicitation", "replay"):
+        verdict = weigh(pool(2000, replayed=9), kind=kind, variants=64)
+        for test in (*verdict.harvest.values(), *verdict.coordination.values()):
+            assert test.bits <= PARAMS.signal_cap_bits
+
+
+def test_the_judgement_does_not_depend_on_the_order_of_members() -> None:
+    members = pool(80)
+    assert weigh(members) == weigh(members[::-1])
+
+
+def test_blind_are_the_fields_that_most_members_lack() -> None:
+    assert weigh([member(f"m{n}", payment=n + 1 if n < 9 else None) for n in range(20)]).blind == list(FIELDS)
+    assert "payment" not in weigh([member(f"m{n}", payment=n + 1 if n < 12 else None) for n in range(20)]).blind
+
+
+def test_variants_merge() -> None:
+    values = hashes(0, 300).tolist()
+    assert merge_variants(values[:100], values[50:]) == sorted(values)[:64]
+
+
+class TestMembership:
+    VALUES = {"payment": {1}}  # noqa: RUF012
+
+    def test_of_a_template_belongs_who_mostly_does_its_work(self) -> None:
+        assert is_member(member("a", requests=10, part=5), "template", {})
+        assert not is_member(member("a", requests=10, part=4), "template", {})
+
+    def test_or_who_holds_the_campaign_s_infrastructure(self) -> None:
+        assert is_member(member("a", requests=10, part=1, payment=1), "template", self.VALUES)
+        assert not is_member(member("a", requests=10, part=1, payment=2), "template", self.VALUES)
+
+    @pytest.mark.parametrize("kind", ["elicitation", "replay"])
+    def test_one_finding_of_a_stranger_does_not_make_a_member(self, kind: str) -> None:
+        assert not is_member(member("a", requests=1), kind, {})
+        assert is_member(member("a", requests=3, part=2), kind, {})
+        assert is_member(member("a", requests=9, part=1, payment=1), kind, self.VALUES)
