@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from pipelines.errors import Failure, UsageError
+from pipelines.safe_text import SHOWN_BYTES, safe_bytes, safe_line, when
 from schemas.deadletters import DEAD_LETTER_DECODER, ENCODER, DeadLetter
 from schemas.errors import REASONS
 
@@ -32,7 +33,6 @@ _PROCESSING_REMEDY: Final = (
 
 # A detail is a msgspec message; only a hostile path of field names could make it longer.
 _MAX_DETAIL: Final = 2_000
-_SHOWN_BYTES: Final = 512
 
 
 class Sender(Protocol):
@@ -276,33 +276,7 @@ def summarise(letters: Iterable[Stored], newest: int) -> Summary:
     return Summary(counts.total(), dict(counts.most_common()), list(reversed(last)))
 
 
-def safe_text(raw: bytes, limit: int = _SHOWN_BYTES) -> str:
-    r"""Bytes as a hexdump that no terminal can take for commands: offset, hex, printable ASCII.
-
-    >>> print(safe_text(b"ab\x1b[31m"))
-    00000000  61 62 1b 5b 33 31 6d                             |ab.[31m|
-    """
-    rows = []
-    for start in range(0, min(len(raw), limit), 16):
-        row = raw[start : min(start + 16, limit)]
-        printable = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in row)
-        rows.append(f"{start:08x}  {row.hex(' '):<47}  |{printable}|")
-    if len(raw) > limit:
-        rows.append(f"… {len(raw) - limit} more bytes")
-    return "\n".join(rows)
-
-
-def safe_line(text: str, limit: int = 200) -> str:
-    """Text of unknown origin on one line, without control characters.
-
-    >>> safe_line("a\\x1b[2Jb")
-    'a?[2Jb'
-    """
-    shown = "".join(char if char.isprintable() else "?" for char in text[:limit])
-    return shown + ("…" if len(text) > limit else "")
-
-
-def describe(stored: Stored, limit: int = _SHOWN_BYTES) -> str:
+def describe(stored: Stored, limit: int = SHOWN_BYTES) -> str:
     """One letter in full, for `show`."""
     letter = stored.letter
     place = f"{safe_line(letter.source)}" + ("" if letter.partition is None else f" partition {letter.partition}")
@@ -318,25 +292,9 @@ def describe(stored: Stored, limit: int = _SHOWN_BYTES) -> str:
             f"size      {len(letter.raw)} bytes",
             f"remedy    {remedy(letter.reason)}",
             "",
-            safe_text(letter.raw, limit),
+            safe_bytes(letter.raw, limit),
         )
     )
-
-
-def when(ts: int) -> str:
-    """Epoch milliseconds as UTC; 0 is a replay, which has no clock of its own.
-
-    >>> when(0), when(1784887200123)
-    ('in a replay', '2026-07-24T10:00:00.123Z')
-    """
-    from datetime import UTC, datetime
-
-    if ts == 0:
-        return "in a replay"
-    try:
-        return datetime.fromtimestamp(ts / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    except (OverflowError, ValueError, OSError):
-        return f"{ts} ms"
 
 
 def plan_send_back(letters: Iterable[Stored], *, to: str | None) -> dict[str, int]:

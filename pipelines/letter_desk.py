@@ -21,15 +21,14 @@ from pipelines.dead_letters import (
     read_file,
     read_topic,
     remedy,
-    safe_line,
     send_back,
     summarise,
-    when,
     write_back,
 )
 from pipelines.errors import UsageError
 from pipelines.kafka_io import ConfirmedProducer, make_consumer, make_producer
 from pipelines.launch import override
+from pipelines.safe_text import safe_line, when
 from pipelines.settings import KafkaSettings
 
 _NOTHING: Final = "no dead letters"

@@ -82,7 +82,9 @@ class Stream:
         """Offset after the last record of a topic of one partition; 0 where there is no such topic."""
         from kafka import KafkaConsumer, TopicPartition
 
-        with contextlib.closing(KafkaConsumer(bootstrap_servers=self.topics.bootstrap, enable_auto_commit=False)) as consumer:
+        with contextlib.closing(
+            KafkaConsumer(bootstrap_servers=self.topics.bootstrap, enable_auto_commit=False)
+        ) as consumer:
             if not consumer.partitions_for_topic(topic):
                 return 0
             partition = TopicPartition(topic, 0)

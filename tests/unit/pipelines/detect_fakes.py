@@ -322,3 +322,19 @@ def response(name: str, ts: int, account: str = "a") -> Response:
 
 def rows(values: Sequence[int]) -> Any:
     return np.asarray(values, dtype=np.int64)
+
+
+def fill(rig: Rig, count: int, *, partition: int = 0, start: int = 0, every_ms: int = 100) -> None:
+    """Requests r0, r1, …, `every_ms` apart, and the response of each 50 ms later."""
+    for number in range(start, start + count):
+        rig.source.event("requests", partition, request(f"r{number}", number * every_ms))
+        rig.source.event("responses", partition, response(f"r{number}", number * every_ms + 50))
+
+
+def drain(rig: Rig) -> None:
+    """Step until everything is idle and committed."""
+    for _ in range(200):
+        rig.step(seconds=0.5)
+        if rig.loop.done:
+            return
+    raise AssertionError("the loop does not come to its end")

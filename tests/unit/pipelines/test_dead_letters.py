@@ -25,14 +25,13 @@ from pipelines.dead_letters import (
     plan_send_back,
     read_file,
     remedy,
-    safe_line,
-    safe_text,
     send_back,
     summarise,
     to_headers,
     write_back,
 )
 from pipelines.errors import UsageError
+from pipelines.safe_text import safe_bytes, safe_line
 from schemas.deadletters import DeadLetter
 from schemas.errors import REASONS
 
@@ -184,13 +183,13 @@ def test_a_summary_counts_all_and_keeps_the_newest() -> None:
 
 @given(st.binary(max_size=80))
 def test_shown_bytes_hold_no_control_character(raw: bytes) -> None:
-    shown = safe_text(raw)
+    shown = safe_bytes(raw)
     assert all(char == "\n" or char.isprintable() for char in shown)
     assert bytes.fromhex("".join(row[10:57] for row in shown.split("\n"))) == raw
 
 
 def test_long_messages_are_cut_and_say_so() -> None:
-    assert safe_text(bytes(1_000), 16).endswith("984 more bytes")
+    assert safe_bytes(bytes(1_000), 16).endswith("984 more bytes")
     assert safe_line("x" * 300).endswith("x…")
 
 
