@@ -1,0 +1,476 @@
+"""The campaign stage: evidence of all sources in, alerts out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detectors.campaign_state import SHARDS, Campaign, Cohort
+from detectors.campaigns import CampaignCore
+from detectors.params import CampaignParams, PopulationParams
+from schemas.alerts import ALERT_DECODER, ENCODER, MAX_ACCOUNTS_PER_MESSAGE, Alert
+from schemas.evidence import AccountRow, Evidence, MemberRow, Watermark
+from tests.unit.detectors.rows import cohort, honest, member, pool, row, sample
+from tests.unit.detectors.traffic import DAY, HOUR, SMALL, START, TICK, tune
+
+SOURCES = 3
+POPULATION = 240
+
+Streams = dict[int, list[Evidence]]
+
+
+def make_core(**params: Any) -> CampaignCore:
+    return CampaignCore(CampaignParams(**params), SMALL, config_version="test")
+
+
+def of_source(members: Iterable[MemberRow], source: int) -> list[MemberRow]:
+    return [one for n, one in enumerate(members) if n % SOURCES == source]
+
+
+def later(one: MemberRow, factor: int, at: int) -> MemberRow:
+    """The same member after `factor` times the requests."""
+    own = msgspec.structs.replace(one.row, requests=one.row.requests * factor, last_seen=at)
+    return MemberRow(own, own.requests, one.elicit_strong, one.elicit_weak, one.first_seen, at)
+
+
+def at(k: int) -> int:
+    """The end of tick k."""
+    return START + (k + 1) * TICK
+
+
+def streams(accounts: int = 60, ticks: int = 6) -> Streams:
+    """A pool that grows from tick to tick over all sources, a population, and a second cohort of the same pool."""
+    members, second = pool(accounts), pool(24, seed=8, prefix="second")
+    strangers = [member(f"stranger{n}", requests=3) for n in range(30)]
+    out: Streams = {}
+    for source in range(SOURCES):
+        sent: list[Evidence] = [Watermark(source=source, ts=0)]
+        for k in range(ticks):
+            now = at(k)
+            if k % 2 == 0:
+                known = honest(POPULATION)[: POPULATION * (k + 2) // ticks]
+                sent.append(sample(known[source::SOURCES], source=source, tick=now))
+            there = members[: accounts * (k + 1) // ticks]
+            rows = [later(one, 1 + k - n * ticks // accounts, now) for n, one in enumerate(there)]
+            sent.append(cohort(of_source(rows, source), source=source, tick=now, slots=list(range(k, 50 + 9 * k))))
+            if k >= 3:
+                sent.append(cohort(of_source(second[: 8 * k], source), source=source, tick=now, key="k2"))
+            sent.append(cohort(of_source(strangers, source), source=source, tick=now, key="k3", slots=[1]))
+            sent.append(Watermark(source=source, ts=now, newest=now - 1))
+        out[source] = sent
+    return out
+
+
+def in_turn(parts: Streams) -> list[Evidence]:
+    """One message of each source after the other."""
+    return [evidence for group in zip(*parts.values(), strict=True) for evidence in group]
+
+
+def interleaved(parts: Streams, rng: random.Random) -> list[Evidence]:
+    """Any order over the sources; the messages of one source stay in order, as in a partition of the topic."""
+    out: list[Evidence] = [stream[0] for stream in parts.values()]
+    rest = {source: stream[1:] for source, stream in parts.items()}
+    while rest:
+        source = rng.choice(sorted(rest))
+        out.append(rest[source].pop(0))
+        if not rest[source]:
+            del rest[source]
+    return out
+
+
+def run(core: CampaignCore, evidence: Iterable[Evidence]) -> list[Alert]:
+    return [alert for one in evidence for alert in core.ingest(one)]
+
+
+def decided(core: CampaignCore, *evidence: Evidence, tick: int = at(0), source: int = 0) -> list[Alert]:
+    """The alerts of a tick with this evidence of one source."""
+    return run(core, [*evidence, Watermark(source=source, ts=tick, newest=tick - 1)])
+
+
+def ready(**params: Any) -> CampaignCore:
+    """A core that knows a population."""
+    core = make_core(**params)
+    assert decided(core, sample(honest(POPULATION), tick=at(0))) == []
+    return core
+
+
+def named(alerts: Iterable[Alert]) -> list[str]:
+    return [account for alert in alerts for account in alert.accounts]
+
+
+class TestAlerts:
+    def test_a_pool_is_a_campaign_and_its_accounts_are_named(self) -> None:
+        (alert,) = decided(ready(), cohort(pool(40), tick=at(1), skeleton="do ⟨…⟩ well"), tick=at(1))
+        assert (alert.kind, alert.status, alert.version, alert.shadow) == ("campaign", "new", 1, False)
+        assert sorted(alert.accounts) == sorted(one.row.account for one in pool(40))
+        assert (alert.accounts_total, alert.requests_total) == (40, sum(one.requests for one in pool(40)))
+        assert (alert.ts, alert.first_seen, alert.last_seen) == (at(1) - 1, START, START)
+        assert sum(share.contribution for share in alert.signals) == pytest.approx(1, abs=0.01)
+        assert {"template_family", "elicitation", "shared_infrastructure"} <= {share.name for share in alert.signals}
+        evidence = {share.name: share.evidence for share in alert.signals}
+        assert evidence["template_family"]["skeleton"] == "do ⟨…⟩ well"
+        assert 0.5 <= alert.confidence <= alert.score <= 1
+        assert (alert.config_version, alert.blind) == ("test", [])
+        assert "AML.T0024.002" in alert.atlas
+        assert ALERT_DECODER.decode(ENCODER.encode(alert)) == alert
+
+    def test_an_honest_cohort_is_none(self) -> None:
+        core = ready()
+        rows = [MemberRow(one, one.requests, 0, 0, START, START) for one in honest(80, seed=5, prefix="user")]
+        assert decided(core, cohort(rows, tick=at(1)), tick=at(1)) == []
+        assert not core.campaigns
+
+    def test_a_cohort_under_the_least_size_is_not_judged(self) -> None:
+        assert CampaignParams().min_accounts == 12
+        assert decided(ready(), cohort(pool(11), tick=at(1)), tick=at(1)) == []
+
+    def test_missing_fields_are_called_blind_and_lower_the_confidence(self) -> None:
+        full = decided(ready(), cohort(pool(60), tick=at(1)), tick=at(1))[0]
+        less = decided(ready(), cohort(pool(60, payment=None, created=None), tick=at(1)), tick=at(1))[0]
+        assert less.blind == ["payment", "created"]
+        assert less.confidence / less.score < full.confidence / full.score
+
+    def test_new_members_are_named_in_an_update(self) -> None:
+        core = ready()
+        first = decided(core, cohort(pool(40), tick=at(1)), tick=at(1))
+        more = [one for one in pool(60) if one.row.account not in named(first)]
+        second = decided(core, cohort(more, tick=at(2)), tick=at(2))
+        assert [(alert.version, alert.status) for alert in (*first, *second)] == [(1, "new"), (2, "updated")]
+        assert sorted(named(second)) == sorted(one.row.account for one in more)
+        assert second[0].accounts_total == 60
+        assert {alert.alert_id for alert in (*first, *second)} == {first[0].alert_id}
+
+    def test_growth_of_its_traffic_alone_is_told_from_a_quarter_on(self) -> None:
+        core = ready()
+        decided(core, cohort(pool(40), tick=at(1)), tick=at(1))
+        few = [later(one, 2, at(2)) for one in pool(40)[:4]]
+        assert decided(core, cohort(few, tick=at(2)), tick=at(2)) == []
+        many = [later(one, 2, at(3)) for one in pool(40)]
+        (alert,) = decided(core, cohort(many, tick=at(3)), tick=at(3))
+        assert (alert.version, alert.accounts, alert.accounts_total) == (2, [], 40)
+        assert alert.requests_total == 2 * sum(one.requests for one in pool(40))
+
+    def test_who_merely_touched_the_cohort_is_not_named(self) -> None:
+        core = ready()
+        guests = [member(f"guest{n}", requests=40, part=1, payment=90 + n) for n in range(10)]
+        (alert,) = decided(core, cohort([*pool(40), *guests], tick=at(1)), tick=at(1))
+        assert not [account for account in alert.accounts if account.startswith("guest")]
+        assert alert.accounts_total == 40
+
+    def test_more_than_a_thousand_accounts_are_split_over_messages(self) -> None:
+        alerts = decided(ready(), cohort(pool(2300), tick=at(1)), tick=at(1))
+        assert [len(alert.accounts) for alert in alerts] == [1000, 1000, 300]
+        assert [alert.version for alert in alerts] == [1, 2, 3]
+        assert [alert.status for alert in alerts] == ["new", "updated", "updated"]
+        assert len(set(named(alerts))) == 2300
+        assert MAX_ACCOUNTS_PER_MESSAGE == 1000
+        assert {alert.severity for alert in alerts} == {"critical"}
+
+    def test_a_cohort_on_the_same_infrastructure_joins_the_campaign(self) -> None:
+        core = ready()
+        (first,) = decided(core, cohort(pool(40), tick=at(1)), tick=at(1))
+        alerts = decided(core, cohort(pool(40, seed=9, prefix="pool-b"), key="k2", tick=at(2)), tick=at(2))
+        assert {alert.campaign_id for alert in alerts} == {first.campaign_id}
+        assert len(core.campaigns) == 1
+
+    def test_pools_that_share_nothing_are_two_campaigns(self) -> None:
+        core = ready()
+        (first,) = decided(core, cohort(pool(40), tick=at(1)), tick=at(1))
+        fields = ("payment", "signup", "ip_prefix")
+        other = [
+            MemberRow(
+                msgspec.structs.replace(one.row, **{field: getattr(one.row, field) + 10_000 for field in fields}),
+                one.requests,
+                one.elicit_strong,
+                0,
+                START,
+                START,
+            )
+            for one in pool(40, prefix="other")
+        ]
+        (second,) = decided(core, cohort(other, key="k2", tick=at(2)), tick=at(2))
+        assert first.campaign_id != second.campaign_id
+        assert first.alert_id != second.alert_id
+
+    def test_without_a_population_nothing_is_called(self) -> None:
+        core = make_core()
+        assert decided(core, sample(honest(49)), cohort(pool(40))) == []
+        assert not core.campaigns
+        # Once there is one, the cohort is judged with its next evidence.
+        assert decided(core, sample(honest(120), tick=at(1)), cohort(pool(3), tick=at(1)), tick=at(1)) != []
+
+    def test_the_population_s_own_members_of_the_cohort_do_not_count_as_benign(self) -> None:
+        """Half of the sample belongs to the pool: against itself it would look usual."""
+        core = make_core()
+        rows: list[AccountRow] = [*honest(120), *(one.row for one in pool(120))]
+        assert decided(core, sample(rows), cohort(pool(120))) != []
+
+    def test_a_campaign_is_closed_after_silence_and_only_once(self) -> None:
+        core = ready(close_after_days=1.0)
+        decided(core, cohort(pool(40), tick=at(1)), tick=at(1))
+        assert decided(core, tick=START + DAY) == []
+        closed = decided(core, tick=START + DAY + TICK)
+        assert [(alert.status, alert.version, alert.accounts) for alert in closed] == [("closed", 2, [])]
+        assert decided(core, tick=START + 5 * DAY) == []
+
+    def test_a_closed_campaign_that_names_somebody_is_open_again(self) -> None:
+        core = ready(close_after_days=1.0)
+        decided(core, cohort(pool(40), tick=at(1)), tick=at(1))
+        decided(core, tick=START + 2 * DAY)
+        now = START + 2 * DAY + TICK
+        fresh = [later(one, 1, now) for one in pool(44)[40:]]
+        (alert,) = decided(core, cohort(fresh, tick=now), tick=now)
+        assert (alert.status, len(alert.accounts)) == ("updated", 4)
+
+    def test_a_flush_brings_every_alert_up_to_date(self) -> None:
+        core = ready()
+        decided(core, cohort(pool(40), tick=at(1)), tick=at(1))
+        core.ingest(cohort([later(one, 2, at(2)) for one in pool(40)[:2]], tick=at(2)))
+        (alert,) = core.flush()
+        total = sum(one.requests for one in pool(40)) + sum(one.requests for one in pool(40)[:2])
+        assert (alert.version, alert.requests_total, alert.accounts) == (2, total, [])
+        assert core.flush() == []
+
+
+class TestSources:
+    """Decisions depend neither on the order in which sources speak nor on repeated messages."""
+
+    def expected(self) -> list[Alert]:
+        alerts = run(make_core(), in_turn(streams()))
+        assert len(alerts) >= 3
+        assert any(alert.accounts for alert in alerts[1:])
+        return alerts
+
+    @settings(max_examples=20, deadline=None)
+    @given(st.randoms(use_true_random=False))
+    def test_the_order_over_sources_does_not_matter(self, rng: random.Random) -> None:
+        assert run(make_core(), interleaved(streams(), rng)) == self.expected()
+
+    def test_a_message_that_comes_twice_in_a_row_counts_once(self) -> None:
+        twice = [evidence for one in in_turn(streams()) for evidence in (one, one)]
+        assert run(make_core(), twice) == self.expected()
+
+    def test_a_stream_that_is_sent_again_says_nothing_new(self) -> None:
+        core = make_core()
+        assert run(core, in_turn(streams())) == self.expected()
+        assert run(core, in_turn(streams())) == []
+
+    @settings(max_examples=10, deadline=None)
+    @given(st.integers(1, 80), st.integers(1, 40))
+    def test_a_restart_that_reads_some_messages_again_changes_nothing(self, cut: int, back: int) -> None:
+        messages = in_turn(streams())
+        core = make_core()
+        alerts = run(core, messages[:cut])
+        alerts += run(core, messages[max(0, cut - back) :])
+        found: dict[tuple[str, int], Alert] = {(alert.alert_id, alert.version): alert for alert in alerts}
+        assert sorted(named(found.values())) == sorted(named(self.expected()))
+
+    def test_nobody_is_named_twice_or_in_two_campaigns(self) -> None:
+        accounts = named(self.expected())
+        assert len(accounts) == len(set(accounts))
+        core = make_core()
+        run(core, in_turn(streams()))
+        held = [account for campaign in core.campaigns.values() for account in campaign.requests]
+        assert sorted(held) == sorted(accounts)
+
+    def test_evidence_waits_for_the_slowest_source(self) -> None:
+        core = make_core()
+        run(core, [Watermark(source=n, ts=0) for n in (0, 1)])
+        assert decided(core, sample(honest(POPULATION)), cohort(pool(40)), tick=at(5)) == []
+        assert decided(core, tick=at(0) - 1, source=1) == []
+        assert decided(core, tick=at(0), source=1) != []
+
+    def test_an_idle_source_holds_nobody_up(self) -> None:
+        core = make_core()
+        run(core, [Watermark(source=n, ts=0) for n in (0, 1)])
+        core.ingest(Watermark(source=1, ts=START, idle=True))
+        assert decided(core, sample(honest(POPULATION)), cohort(pool(40))) != []
+
+    def test_a_source_that_falls_idle_lets_the_others_go_on(self) -> None:
+        core = make_core()
+        run(core, [Watermark(source=n, ts=0) for n in (0, 1)])
+        assert decided(core, sample(honest(POPULATION)), cohort(pool(40))) == []
+        assert core.ingest(Watermark(source=1, ts=START, idle=True)) != []
+
+    def test_a_source_that_wakes_up_is_waited_for_again(self) -> None:
+        core = make_core()
+        core.ingest(Watermark(source=1, ts=START, idle=True))
+        core.ingest(Watermark(source=1, ts=START))
+        assert decided(core, sample(honest(POPULATION)), cohort(pool(40))) == []
+
+    def test_when_all_are_idle_the_furthest_decides(self) -> None:
+        core = make_core()
+        core.ingest(Watermark(source=1, ts=START, idle=True))
+        run(core, [sample(honest(POPULATION)), cohort(pool(40))])
+        assert core.ingest(Watermark(source=0, ts=at(0), idle=True)) != []
+
+    def test_evidence_for_a_tick_that_was_decided_counts_in_the_next_decision(self) -> None:
+        core = ready()
+        assert decided(core, tick=at(9)) == []
+        assert decided(core, cohort(pool(40), tick=at(1)), tick=at(10)) != []
+
+    def test_older_rows_do_not_replace_newer_ones(self) -> None:
+        core = ready()
+        grown = [later(one, 3, at(1)) for one in pool(40)]
+        (first,) = decided(core, cohort(grown, tick=at(1)), tick=at(1))
+        assert decided(core, cohort(pool(40), tick=at(2)), tick=at(2)) == []
+        (campaign,) = core.campaigns.values()
+        assert campaign.requests_total == first.requests_total
+
+
+class TestState:
+    """Entries small enough for one record of a changelog each."""
+
+    @pytest.mark.parametrize("cut", [0, 1, 7, 20, 37, 60, 78])
+    def test_a_restored_core_has_the_same_future(self, cut: int) -> None:
+        messages = in_turn(streams())
+        core, successor = make_core(), make_core()
+        run(core, messages[:cut])
+        run(successor, [cohort(pool(5, prefix="to be replaced")), Watermark(source=7, ts=at(3))])
+        successor.restore(core.snapshot())
+        assert run(successor, messages[cut:]) == run(core, messages[cut:])
+        assert read(successor.snapshot()) == read(core.snapshot())
+        assert successor.flush() == core.flush()
+
+    @settings(max_examples=10, deadline=None)
+    @given(st.lists(st.integers(1, 12), min_size=20, max_size=20), st.integers(1, 79))
+    def test_accumulated_changes_are_as_good_as_a_snapshot(self, batches: list[int], cut: int) -> None:
+        messages = in_turn(streams())
+        core, table = make_core(), Table()
+        done = 0
+        while done < cut:
+            size = min(batches.pop() if batches else 5, cut - done)
+            run(core, messages[done : done + size])
+            done += size
+            table.apply(core.changed())
+        assert core.changed() == {}
+        successor = make_core()
+        successor.restore(table.entries)
+        assert run(successor, messages[done:]) == run(core, messages[done:])
+
+    def test_accumulated_changes_are_the_snapshot(self) -> None:
+        core, table = make_core(max_cohorts=16), Table()
+        for k in range(40):
+            decided(core, sample(honest(60), tick=at(k)), cohort(pool(14), key=f"k{k % 25}", tick=at(k)), tick=at(k))
+            table.apply(core.changed())
+        assert table.entries == core.snapshot()
+
+    def test_only_what_changed_is_written(self) -> None:
+        core = ready()
+        decided(core, cohort(pool(40), tick=at(1)), tick=at(1))
+        core.changed()
+        decided(core, cohort([later(pool(1)[0], 2, at(2))], tick=at(2)), tick=at(2))
+        kinds = sorted(key.partition(":")[0] for key in core.changed())
+        assert kinds.count("members") == 1
+        assert "population" not in kinds
+
+    def test_a_cohort_s_members_are_spread_over_shards(self) -> None:
+        core = ready()
+        decided(core, cohort(pool(2000), tick=at(1)), tick=at(1))
+        shards = [key for key in core.snapshot() if key.startswith("members:")]
+        assert len(shards) == SHARDS
+
+    def test_entries_of_other_kinds_are_left_alone(self) -> None:
+        core, successor = ready(), make_core()
+        successor.restore({**core.snapshot(), "offset:3": b"what the worker keeps beside it"})
+        assert successor.snapshot() == core.snapshot()
+
+    def test_an_empty_state(self) -> None:
+        core = ready()
+        core.restore({})
+        assert core.snapshot().keys() == make_core().snapshot().keys()
+        assert decided(core, cohort(pool(40)), sample(honest(POPULATION))) != []
+
+
+def read(entries: Mapping[str, bytes]) -> dict[str, Any]:
+    """Entries as values; the order of the members in a shard says nothing."""
+    values = {key: msgspec.json.decode(value) for key, value in entries.items()}
+    return {key: sorted(value, key=str) if key.startswith("members:") else value for key, value in values.items()}
+
+
+class Table:
+    """A table that takes changes the way the correlate worker writes them."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, bytes] = {}
+
+    def apply(self, changes: Mapping[str, bytes | None]) -> None:
+        for key, value in changes.items():
+            if value is None:
+                self.entries.pop(key, None)
+            else:
+                self.entries[key] = value
+
+
+class TestBounds:
+    def test_members_of_a_cohort(self) -> None:
+        core = ready(max_members=100)
+        alerts = decided(core, cohort(pool(300), tick=at(1)), tick=at(1))
+        assert len(named(alerts)) == 100
+        grown = [later(one, 2, at(2)) for one in pool(300)]
+        alerts = decided(core, cohort(grown, tick=at(2)), tick=at(2))
+        assert named(alerts) == []
+        assert alerts[0].requests_total == sum(one.requests for one in grown[:100]), "known members go on"
+
+    def test_cohorts(self) -> None:
+        core = ready(max_cohorts=16)
+        for n in range(100):
+            decided(core, cohort([member(f"a{n}")], key=f"k{n}", tick=at(n)), tick=at(n))
+        held = [key for key in core.snapshot() if key.startswith("cohort:")]
+        assert sorted(held) == sorted(f"cohort:template:k{n}" for n in range(84, 100))
+
+    def test_cohorts_of_open_campaigns_stay_as_long_as_there_are_others(self) -> None:
+        core = ready(max_cohorts=16)
+        (alert,) = decided(core, cohort(pool(40), key="campaign", tick=at(1)), tick=at(1))
+        for n in range(2, 50):
+            decided(core, cohort([member(f"a{n}")], key=f"k{n}", tick=at(n)), tick=at(n))
+        fresh = [later(one, 1, at(50)) for one in pool(44)[40:]]
+        (update,) = decided(core, cohort(fresh, key="campaign", tick=at(50)), tick=at(50))
+        assert (update.campaign_id, update.accounts_total) == (alert.campaign_id, 44)
+
+    def test_there_is_room_for_a_cohort_where_all_belong_to_campaigns(self) -> None:
+        core = make_core(max_cohorts=16)
+        names = [f"template:{n}" for n in range(16)]
+        state = {
+            f"cohort:{name}": msgspec.json.encode(Cohort("template", name.partition(":")[2], campaign="c"))
+            for name in names
+        }
+        state["campaign:c"] = msgspec.json.encode(Campaign(id="c", founded=START, cohorts=names, last_seen=START))
+        core.restore(state)
+        decided(core, cohort([member("a")], key="new"))
+        held = [key for key in core.snapshot() if key.startswith("cohort:")]
+        assert len(held) == 16
+        assert "cohort:template:new" in held
+
+    def test_the_population_of_a_source(self) -> None:
+        params = tune(population={"sample": 64, "min_accounts": 8})
+        assert params.population == PopulationParams(sample=64, min_accounts=8)
+        core = CampaignCore(CampaignParams(), params, config_version="test")
+        for k in range(20):
+            decided(core, sample([row(f"a{k}-{n}") for n in range(60)], tick=at(k)), tick=at(k))
+        entry = msgspec.json.decode(core.snapshot()["population:0"])
+        assert len(entry["rows"]) <= 2 * 64
+
+    def test_evidence_that_was_decided_on_is_let_go(self) -> None:
+        core = ready()
+        for k in range(1, 50):
+            decided(core, cohort([member("a", requests=k)], tick=at(k)), tick=at(k))
+        assert len(core.snapshot()["source:0"]) < 300
+
+
+def test_a_judged_cohort_is_judged_again_when_it_grew_or_an_hour_later() -> None:
+    """The pool's cards come to light only after it was judged: it is found within the hour."""
+    core = ready()
+    bare = pool(40, payment=None, signup=None, ip_prefix=None, created=None, elicit_strong=0)
+    assert decided(core, cohort(bare, tick=at(1), slots=[1]), tick=at(1)) == []
+    full = [later(one, 2, at(2)) for one in pool(40, elicit_strong=0, elicit_weak=0)]
+    assert decided(core, cohort(full, tick=at(2)), tick=at(2)) == []
+    now = at(1) + HOUR
+    alerts = decided(core, cohort([later(one, 3, now) for one in pool(40)], tick=now), tick=now)
+    assert len(named(alerts)) == 40
