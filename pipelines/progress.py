@@ -21,6 +21,7 @@ class Progress:
     """
 
     def __init__(self, *, enabled: bool, console: Console | None = None) -> None:
+        console = Console(stderr=True) if console is None else console
         self._rich = RichProgress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -28,8 +29,9 @@ class Progress:
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(),
-            console=console or Console(stderr=True),
-            disable=not enabled,
+            console=console,
+            # rich writes the last state of a bar also into files and pipes, where it is noise.
+            disable=not (enabled and console.is_terminal),
         )
 
     def __enter__(self) -> Self:

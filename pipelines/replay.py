@@ -7,12 +7,13 @@ depend on how the input was cut into batches.
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Final, Self
+from typing import IO, Any, Final, Literal, Self
 
 import msgspec
 import numpy as np
@@ -23,7 +24,7 @@ from detectors.engine import DetectConfig, FrameBuilder, Lane, TickOutput
 from pipelines import sources
 from pipelines.config import Config, load_hash_key
 from pipelines.dead_letters import FileDeadLetters
-from pipelines.errors import UsageError
+from pipelines.errors import Failure, UsageError
 from pipelines.kafka_io import partition_of
 from pipelines.progress import Progress
 from pipelines.store import Store
@@ -37,6 +38,7 @@ from schemas.evidence import Watermark
 _STORE_ROWS: Final = 20_000
 # A line this much longer than an event may be is kept up to here: nobody mends it by hand.
 _KEPT: Final = 4
+_DISK_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class ReplaySummary(Struct, frozen=True, kw_only=True):
@@ -77,13 +79,16 @@ def run(
 
     Raises:
         UsageError: input that cannot be read, or output that cannot be written.
+        Failure: the disk filled up, or an input was cut while it was read.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     started = time.monotonic()
     limit = config.pipeline.input.max_event_bytes
     files = sources.open_sources(paths, limit * _KEPT)
     outputs = [path for path in (alerts, signals, dead_letters) if path is not None]
     _refuse_overwriting(files, outputs)
-    with ExitStack() as stack:
+    with _disk_trouble_named(outputs), ExitStack() as stack:
         bars = stack.enter_context(Progress(enabled=progress))
         with bars.bar("reading times", None) as advance:
             for source in files:
@@ -112,12 +117,32 @@ def run(
 
 
 def _refuse_overwriting(files: Sequence[sources.Source], outputs: Sequence[Path]) -> None:
-    inputs = {source.path.resolve() for source in files}
+    """Refuse outputs that are inputs, that are one file, or that cannot be written, before the long work begins."""
+    inputs = {_identity(source.path) for source in files}
     for path in outputs:
-        if path.resolve() in inputs:
+        if path.exists() and _identity(path) in inputs:
             raise UsageError(f"{path}: is an input; write the output elsewhere")
     if len({path.resolve() for path in outputs}) < len(outputs):
         raise UsageError("alerts, signals and dead letters need a file each")
+    for path in outputs:
+        _open(path, "ab").close()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """What two names of one file have in common, hard links included."""
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino
+
+
+@contextmanager
+def _disk_trouble_named(outputs: Sequence[Path]) -> Iterator[None]:
+    """A full or failing disk as a failure that names the files that are now incomplete."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        raise Failure(f"cannot write any more ({error.strerror}); incomplete: {', '.join(map(str, outputs))}") from None
 
 
 class _Replay:
@@ -229,8 +254,8 @@ class _Sink:
         if self._store is not None:
             self._store.migrate()
         alerts, signals = self._paths
-        self._alerts = self._stack.enter_context(_open(alerts))
-        self._signals = None if signals is None else self._stack.enter_context(_open(signals))
+        self._alerts = self._stack.enter_context(_open(alerts, "wb"))
+        self._signals = None if signals is None else self._stack.enter_context(_open(signals, "wb"))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -271,9 +296,9 @@ class _Sink:
                 self._waiting[table] = []
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path, mode: Literal["wb", "ab"]) -> IO[bytes]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("wb")
+        return path.open(mode)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
