@@ -65,3 +65,11 @@ def test_accounts_that_come_in_one_tick_or_in_several_count_alike() -> None:
     for _ in range(300):
         other.learn(0, 1)
     assert one.rate == pytest.approx(other.rate)
+
+
+def test_a_large_tick_is_no_drift() -> None:
+    rate = AccountRate(prior=0.02)
+    for _ in range(50):
+        rate.learn(12, 600)
+    assert rate.drifts == 0
+    assert rate.rate == pytest.approx(0.02, rel=0.1)

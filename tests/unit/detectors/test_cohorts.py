@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 from detectors.cohorts import CohortBook, Touch
@@ -212,3 +215,33 @@ def test_what_is_sent_twice_says_the_same() -> None:
     assert [member for evidence in first for member in evidence.members] == [
         member for evidence in again for member in evidence.members
     ]
+
+
+_IN_A_PROCESS = """
+from detectors.cohorts import CohortBook, Touch
+from detectors.params import CohortParams
+from tests.unit.detectors.rows import row
+
+book = CohortBook(CohortParams(), floors={}, row_of=row, show=lambda kind, key: f"{kind}-{key}")
+for key in range(20):
+    book.touch(("template", key), [Touch("a", 1, 0, 0, 5, 5)], [], [])
+book.due(0, 10_000)
+book.changed("a")
+print([evidence.key for evidence in book.due(0, 20_000)])
+"""
+
+
+def test_the_order_is_the_same_in_every_process() -> None:
+    """Hashes of strings differ between processes: no order may come from a set."""
+    outcomes = set()
+    for seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", _IN_A_PROCESS],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        outcomes.add(done.stdout)
+    assert len(outcomes) == 1
+    assert outcomes.pop().count("template-") == 20

@@ -191,6 +191,22 @@ class TestIndependence:
         rng.shuffle(events)
         assert list(spoken(run_lane(Lane(2, config), events, config=config, size=size))) == undisturbed()
 
+    def test_of_the_order_of_two_words_on_one_account_in_one_millisecond(self) -> None:
+        words: list[Event] = [
+            account("a", START, payment="x"),
+            account("a", START, payment="y"),
+            Enforcement(ts=START, account="b", action="ban"),
+            Enforcement(ts=START, account="b", action="unban"),
+            request("a", START + 1),
+            request("b", START + 1),
+        ]
+        outcomes = []
+        for events in (words, words[::-1]):
+            rig = Rig()
+            rig.offer(*events)
+            outcomes.append(plain(rig.flush()))
+        assert outcomes[0] == outcomes[1]
+
     def test_the_expected_outcome_says_something(self) -> None:
         kinds = {e["kind"] for output in undisturbed() for e in output["evidence"] if e["type"] == "cohort"}
         assert kinds == {"elicitation", "template", "replay"}
@@ -223,6 +239,20 @@ class TestSnapshot:
 
 
 class TestFlush:
+    @pytest.mark.parametrize("restored", [False, True])
+    def test_late_events_are_taken_in_too(self, restored: bool) -> None:
+        rig = Rig()
+        rig.offer(request("a", START))
+        rig.close(START + 3 * TICK)
+        if restored:
+            state = rig.lane.snapshot()
+            rig = Rig()
+            rig.lane.restore(state)
+        rig.offer(request("late", START + 2))
+        evidence = [e for output in rig.flush() for e in output.evidence]
+        assert (rig.lane.pending, rig.lane.late) == (0, 1)
+        assert {one.account for e in evidence if isinstance(e, PopulationEvidence) for one in e.rows} == {"a", "late"}
+
     def test_sends_all_that_was_held_back(self) -> None:
         rig = Rig(tune(cohorts={"rows_per_tick": 16}))
         rig.offer(*(request(f"a{n:02}", START + n, ASK) for n in range(50)))

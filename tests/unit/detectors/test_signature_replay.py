@@ -86,6 +86,16 @@ def test_nothing_is_foreign_where_no_response_ever_carried_a_signature() -> None
         assert not one.detector.ready
 
 
+def test_nothing_is_foreign_before_a_signature_was_issued() -> None:
+    """In the tick of the first one it is not ready yet: what came before may have been issued unseen."""
+    one = stand(warmup_hours=0)
+    foreign(one, [response("x", START), account("a", START + 5, created=START + 5)])
+    first: list[Event] = [issued("b", START + TICK, "sb"), shown("a", START + TICK + 1, "sb")]
+    assert foreign(one, first) == {}
+    assert one.detector.ready
+    assert foreign(one, [shown("a", LATER, "sb")]) == {"a": 1}
+
+
 class TestWarmUp:
     """What was issued before the detector started is not known to it."""
 

@@ -41,7 +41,7 @@ class TestPanedBloom:
             bloom.add(np.array(values, np.uint64))
             for recent in panes[max(0, number - 1) : number + 1]:
                 assert bloom.contains(np.array(recent, np.uint64)).all()
-            assert bloom.in_current(np.array(values, np.uint64)).all()
+            assert bloom.in_panes(np.array(values, np.uint64))[0].all()
 
     def test_forgets_after_two_panes(self) -> None:
         bloom = PanedBloom(16, PANE)
@@ -49,7 +49,7 @@ class TestPanedBloom:
         bloom.add(hashes(0, 100))
         assert bloom.turn(PANE) == 1
         assert bloom.contains(hashes(0, 100)).all()
-        assert not bloom.in_current(hashes(0, 100)).any()
+        assert not bloom.in_panes(hashes(0, 100))[0].any()
         assert bloom.turn(2 * PANE) == 1
         assert not bloom.contains(hashes(0, 100)).any()
 
@@ -65,7 +65,7 @@ class TestPanedBloom:
         bloom.turn(5 * PANE)
         bloom.add(hashes(0, 10))
         assert bloom.turn(3 * PANE) == 0
-        assert bloom.in_current(hashes(0, 10)).all()
+        assert bloom.in_panes(hashes(0, 10))[0].all()
 
     def test_snapshot(self) -> None:
         bloom, other = PanedBloom(12, PANE), PanedBloom(12, PANE)
@@ -119,13 +119,29 @@ class TestAccountCounter:
         summed = sum(part.counts(hashes(0, 20)) for part in parts)
         assert whole.counts(hashes(0, 20)).tolist() == np.asarray(summed).tolist()
 
-    def test_is_about_right_when_it_is_full(self) -> None:
-        """Never under by more than a false positive of the pair filter, and over by collisions only."""
+    def test_is_about_right_when_a_pane_is_full(self) -> None:
         counter = AccountCounter(16, PANE)
-        counter.add(hashes(0, 3000), hashes(10_000, 3000))
-        wide = hashes(77, 1)
-        counter.add(np.repeat(wide, 200), hashes(50_000, 200))
-        assert 196 <= int(counter.counts(wide)[0]) <= 215
+        singles, wide = hashes(0, 6000), hashes(7777, 1)
+        counter.turn(0)
+        for part in range(6):
+            counter.add(singles[part::6], hashes(10_000, 1000))
+            counter.add(np.repeat(wide, 40), hashes(50_000 + 40 * part, 40))
+        assert 0.95 * 240 <= int(counter.counts(wide)[0]) <= 1.05 * 240
+        assert (counter.counts(singles) >= 1).mean() > 0.97
+        assert (counter.counts(singles) >= 3).mean() < 0.01
+
+    def test_more_than_it_holds_shortens_its_memory_and_not_its_judgement(self) -> None:
+        """What one account sent must not look shared, however much of it there is."""
+        counter = AccountCounter(14, PANE)
+        wide = hashes(7777, 1)
+        for k in range(60):
+            counter.turn(0)
+            counter.add(hashes(1000 * k, 300), hashes(500_000 + 1000 * k, 300))
+            counter.add(np.repeat(wide, 5), hashes(900_000 + 5 * k, 5))
+            assert (counter.counts(hashes(1_000_000, 2000)) >= 3).mean() < 0.01
+            assert (counter.counts(hashes(1000 * k, 300)) >= 3).mean() < 0.02
+        assert counter.early_turns > 5
+        assert int(counter.counts(wide)[0]) >= 5, "what is shared now is still seen to be"
 
     def test_the_better_pane_counts_and_two_panes_later_nothing_does(self) -> None:
         counter = AccountCounter(16, PANE)
@@ -143,13 +159,17 @@ class TestAccountCounter:
     def test_snapshot(self) -> None:
         counter, other = AccountCounter(14, PANE), AccountCounter(14, PANE)
         counter.turn(PANE)
-        counter.add(hashes(0, 300), hashes(1, 300))
+        counter.add(hashes(0, 900), hashes(1, 900))
         other.restore(counter.snapshot())
+        for k in range(4):
+            for one in (counter, other):
+                one.turn(PANE)
+                one.add(hashes(0, 800), hashes(1000 * k, 800))
         for one in (counter, other):
-            one.add(hashes(0, 300), hashes(2, 300))
             one.turn(2 * PANE)
             one.add(hashes(100, 300), hashes(3, 300))
-        assert other.counts(hashes(0, 400)).tolist() == counter.counts(hashes(0, 400)).tolist()
+        assert counter.early_turns > 0
+        assert other.counts(hashes(0, 900)).tolist() == counter.counts(hashes(0, 900)).tolist()
         assert other.snapshot() == counter.snapshot()
 
     def test_memory_depends_on_the_bits_alone(self) -> None:
