@@ -15,6 +15,8 @@ _QUIETER: Final[dict[str, int]] = {
     "mode.timers": logging.ERROR,
     "kafka.net.manager": logging.ERROR,
     "kafka.net.connection": logging.CRITICAL,
+    "kafka.net.transport": logging.CRITICAL,
+    "kafka.cluster": logging.CRITICAL,
 }
 
 LEVELS: Final = ("debug", "info", "warning", "error")

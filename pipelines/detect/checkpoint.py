@@ -42,7 +42,7 @@ class Checkpoint:
             offsets: what may be committed once all of that is acknowledged.
 
         Returns:
-            Whether the offsets were committed; False where a rebalance is under way.
+            Whether the offsets were committed; False where the group takes none now.
 
         Raises:
             DeliveryFailure: something was not acknowledged; nothing was committed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -11,6 +12,8 @@ from pipelines.errors import Failure
 
 # Long enough for a coordinator that moves; a rebalance in this time is found by the next poll.
 _COMMIT_TIMEOUT_MS: Final = 10_000
+# Polls of a broker that is away fail at once; it is not asked more often than that.
+_AWAY_S: Final = 0.2
 
 
 class Rebalances:
@@ -66,8 +69,14 @@ class KafkaSource:
         consumer.subscribe(topics=list(topics), listener=_listener(self._rebalances))
 
     def poll(self, timeout_ms: int, max_records: int) -> list[Envelope]:
-        """Records, the partitions in order."""
-        batch = self._consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
+        """Records, the partitions in order; none while the broker is away."""
+        from kafka.errors import RetriableError
+
+        try:
+            batch = self._consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
+        except RetriableError:
+            time.sleep(_AWAY_S)
+            return []
         return [envelope(record) for partition in sorted(batch) for record in batch[partition]]
 
     def changes(self) -> list[Change]:
@@ -80,12 +89,14 @@ class KafkaSource:
         Raises:
             Failure: the broker does not say where to start.
         """
-        from kafka.errors import IllegalStateError
+        from kafka.errors import IllegalStateError, RetriableError
 
         try:
             position = self._consumer.position(_key(partition), timeout_ms=30_000)
-        except IllegalStateError:
-            return self._positions.get(partition, 0)
+        except (IllegalStateError, RetriableError):
+            if partition not in self._positions:
+                raise
+            return self._positions[partition]
         if position is None:
             raise Failure(f"the broker did not say where {partition[0]} partition {partition[1]} begins; is it up?")
         self._positions[partition] = int(position)
@@ -102,10 +113,17 @@ class KafkaSource:
         known = self._ends.get(partition, 0)
         return known if fetched is None else max(known, int(fetched))
 
-    def refresh_ends(self, partitions: Iterable[TopicPartition]) -> None:
-        """One request for all."""
-        for partition, end in self._consumer.end_offsets([_key(one) for one in partitions]).items():
+    def refresh_ends(self, partitions: Iterable[TopicPartition]) -> bool:
+        """One request for all; False where the broker is away."""
+        from kafka.errors import RetriableError
+
+        try:
+            ends = self._consumer.end_offsets([_key(one) for one in partitions])
+        except RetriableError:
+            return False
+        for partition, end in ends.items():
             self._ends[partition.topic, partition.partition] = int(end)
+        return True
 
     def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
         """From the group coordinator."""
@@ -125,7 +143,7 @@ class KafkaSource:
         self._consumer.resume(*self._assigned(partitions))
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
-        """Commit; False where the group is in a rebalance or has put this worker out.
+        """Commit; False where the group is in a rebalance, has put this worker out, or the broker is away.
 
         Raises:
             kafka.errors.KafkaError: any other failure.
@@ -135,13 +153,21 @@ class KafkaSource:
             CommitFailedError,
             IllegalGenerationError,
             RebalanceInProgressError,
+            RetriableError,
             UnknownMemberIdError,
         )
 
+        refused = (
+            CommitFailedError,
+            IllegalGenerationError,
+            RebalanceInProgressError,
+            RetriableError,
+            UnknownMemberIdError,
+        )
         wanted = {_key(partition): OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()}
         try:
             self._consumer.commit(wanted, timeout_ms=_COMMIT_TIMEOUT_MS)
-        except (CommitFailedError, IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError):
+        except refused:
             return False
         return True
 
@@ -172,8 +198,13 @@ class KafkaControlSource:
         Raises:
             Failure: the topic is missing, or the broker falls silent during the first call.
         """
+        from kafka.errors import RetriableError
+
         if self._caught_up:
-            batch = self._consumer.poll(timeout_ms=0)
+            try:
+                batch = self._consumer.poll(timeout_ms=0)
+            except RetriableError:
+                return []
             return [envelope(record) for records in batch.values() for record in records]
         self._caught_up = True
         return self._read_all()

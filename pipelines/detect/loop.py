@@ -149,7 +149,8 @@ class DetectLoop:
         if not all(state.idle for state in self._states.values()):
             return False
         for state in self._states.values():
-            self._source.refresh_ends(state.topic_partitions)
+            if not self._source.refresh_ends(state.topic_partitions):
+                return False
             self._progress(state)
         return all(state.merge.behind == 0 and not state.to_commit() for state in self._states.values())
 
@@ -302,7 +303,8 @@ class DetectLoop:
         if state.idle or not state.merge.silent(now):
             return
         # A paused topic is not asked for news by polls, so ask before calling the partition silent.
-        self._source.refresh_ends(state.topic_partitions)
+        if not self._source.refresh_ends(state.topic_partitions):
+            return
         self._progress(state)
         if state.merge.silent(now):
             round_.ticks.extend(state.flush())

@@ -68,8 +68,8 @@ class Source(Protocol):
     def end(self, partition: TopicPartition) -> int:
         """Offset after the last record that the broker is known to have; cheap, may be a little old."""
 
-    def refresh_ends(self, partitions: Iterable[TopicPartition]) -> None:
-        """Ask the broker for the ends now."""
+    def refresh_ends(self, partitions: Iterable[TopicPartition]) -> bool:
+        """Ask the broker for the ends now; False where it does not answer."""
 
     def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
         """Committed offsets; None where the group never committed."""
@@ -84,7 +84,7 @@ class Source(Protocol):
         """Undo `pause`."""
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
-        """Commit; False where a rebalance is under way and the group takes none now. Other failures raise."""
+        """Commit; False where the group takes none now and it is to be tried again. Other failures raise."""
 
 
 class ControlSource(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import signal
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -130,6 +131,25 @@ def test_two_workers_share_the_partitions_and_one_takes_over(topics: Topics, tmp
         assert second.wait(30) == 0, stream.logs("detect")
     assert elicitations(stream) == harvest_requests(events)
     assert not stream.read("dead_letters")
+
+
+def test_a_broker_that_restarts_is_waited_for(tmp_path: Path) -> None:
+    events = traffic()
+    with Broker(tmp_path / "kafka") as broker:
+        names = create_topics(broker.bootstrap, prefix="restart.")
+        stream = Stream(Topics(broker.bootstrap, "restart.", names), tmp_path)
+        with stream.running("detect") as worker:
+            until(lambda: "partitions=0,1,2,3" in stream.logs("detect"), what="an assignment")
+            produce_events(broker.bootstrap, names, events[: len(events) // 2])
+            until(lambda: len(elicitations(stream)) > 20, what="signals")
+            broker.stop()
+            time.sleep(3)
+            broker.start()
+            produce_events(broker.bootstrap, names, events[len(events) // 2 :])
+            until(lambda: stream.committed("detect") == ends(stream), what=f"all: {stream.logs('detect')}")
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(30) == 0, stream.logs("detect")
+        assert elicitations(stream) == harvest_requests(events)
 
 
 def test_bans_and_releases_reach_the_lanes_that_they_concern(topics: Topics, tmp_path: Path) -> None:

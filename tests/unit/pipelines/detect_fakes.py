@@ -141,6 +141,7 @@ class FakeSource:
     pending_changes: list[Change] = field(default_factory=list)
     fail_commit: bool = False
     refuse_commit: bool = False
+    away: bool = False
     unread_at_once: int = 10_000
     _kept: dict[TopicPartition, int] = field(default_factory=dict)
 
@@ -186,8 +187,8 @@ class FakeSource:
     def end(self, partition: TopicPartition) -> int:
         return len(self.records.get(partition, []))
 
-    def refresh_ends(self, partitions: Iterable[TopicPartition]) -> None:
-        pass
+    def refresh_ends(self, partitions: Iterable[TopicPartition]) -> bool:
+        return not self.away
 
     def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
         return {one: self.stored.get(one) for one in partitions}

@@ -200,6 +200,20 @@ def test_an_idle_partition_says_so_and_says_when_it_is_back() -> None:
     assert [entry[1] for entry in rig.entries("evidence")] == [Watermark(source=0, ts=TICK_MS)]
 
 
+def test_a_partition_is_not_called_silent_while_the_broker_is_away() -> None:
+    rig = Rig()
+    rig.source.event("requests", 0, request("r0", 500))
+    rig.source.assign(0)
+    rig.step()
+    rig.source.away = True
+    rig.step(5, seconds=1.0)
+    assert rig.ids == []
+    assert not rig.loop.done
+    rig.source.away = False
+    rig.step()
+    assert rig.ids == ["r0"]
+
+
 def test_an_empty_partition_is_idle_at_once() -> None:
     rig = Rig()
     rig.source.assign(2)
