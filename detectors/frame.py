@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from detectors.config import DetectConfig
 from detectors.hashing import U64, hash_strings
-from detectors.text import Ragged, concat_ragged, normalise, shingles, words
+from detectors.text import Ragged, concat_ragged, normalise, text_shingles
 from schemas.events import Account, Client, Enforcement, Event, Message, Part, Release, Request, Response, encode_event
 
 I64 = NDArray[np.int64]
@@ -180,7 +180,6 @@ class FrameBuilder:
         distinct = list(texts)
         masks = self._scanner.scan(distinct)
         accounts = ["" if isinstance(event, Release) else event.account for event in events]
-        found = shingles(words(distinct), self._params.shingle_words, self._params.max_shingles)
         return EventFrame(
             rank=np.fromiter((RANKS[type(event)] for event in events), np.int8, n),
             ts=np.fromiter((event.ts for event in events), np.int64, n),
@@ -203,7 +202,7 @@ class FrameBuilder:
             system_code=system_code,
             issued=_hash_ragged(issued),
             presented=_hash_ragged(presented),
-            shingles=found.hashes,
+            shingles=text_shingles(distinct, self._params.shingle_words, self._params.max_shingles),
             texts=_strings(distinct),
         )
 

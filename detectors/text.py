@@ -19,6 +19,7 @@ from detectors.hashing import U64, mix
 I64 = NDArray[np.int64]
 
 _MULTIPLIER: Final = 0x9FB21C651E98DF25  # odd, from xxHash3's mixing constants
+_BLOCK: Final = 32_768  # characters: the temporaries of a block are some thirty times as large
 _LONGEST_WORD: Final = 64  # bytes of a word that count: longer ones are blobs, told apart well enough by these
 
 
@@ -161,6 +162,19 @@ def words(texts: Sequence[str]) -> Words:
     counts = np.diff(np.searchsorted(starts, row_starts))
     lettered = np.logical_or.reduceat(_VALUE[raw[at]] != _DIGIT, first)
     return Words(Ragged(hashes, _offsets(counts)), lettered, starts, starts + lengths, data)
+
+
+def text_shingles(texts: Sequence[str], width: int, limit: int) -> Ragged:
+    """The shingle hashes of normalised texts, worked off in blocks that fit the processor's cache."""
+    parts: list[Ragged] = []
+    start = size = 0
+    for i, text in enumerate(texts):
+        size += len(text)
+        if size >= _BLOCK:
+            parts.append(shingles(words(texts[start : i + 1]), width, limit).hashes)
+            start, size = i + 1, 0
+    parts.append(shingles(words(texts[start:]), width, limit).hashes)
+    return concat_ragged(parts)
 
 
 def _no_words(texts: int, data: bytes) -> Words:
