@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.text import Ragged, Words, concat_ragged, empty_ragged, normalise, shingles, words
+from detectors.text import Ragged, Words, concat_ragged, empty_ragged, normalise, shingles, text_shingles, words
 
 # No lone surrogates: events are valid UTF-8.
 TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=60), max_size=8)
@@ -54,6 +54,29 @@ def ragged(lists: list[list[int]]) -> Ragged:
 )
 def test_words(text: str, expected: list[str]) -> None:
     assert cut(text) == expected
+
+
+def read_one_by_one(text: str) -> list[str]:
+    """The words of a normalised text, a character at a time."""
+    out, inside = [], False
+    for char in text:
+        code = ord(char)
+        alone = 0x3000 <= code <= 0xD7FF
+        if not ((char.isascii() and char.isalnum()) or char == "_" or (code >= 0x80 and not 0x2000 <= code < 0x3000)):
+            inside = False
+        elif alone or not inside:
+            out.append(char)
+            inside = not alone
+        else:
+            out[-1] += char
+    return out
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.one_of(st.text(st.characters(exclude_categories=["Cs", "Co"]), max_size=60), MIXED.map("".join)))
+def test_words_are_what_one_reads_character_by_character(text: str) -> None:
+    read = normalise(text, 10_000)
+    assert cut(text) == read_one_by_one(read)
 
 
 def test_case_and_compatibility_forms_make_no_difference() -> None:
@@ -131,6 +154,14 @@ def test_a_shingle_tells_where_it_stands(texts: list[str], width: int, limit: in
         span = found.data[found.starts[place] : found.ends[place + width - 1]].decode()
         assert shingled([span], width) == [[value]]
         assert found.hashes.row_ids()[place] == row
+
+
+def test_many_texts_are_worked_off_in_blocks_that_do_not_show() -> None:
+    texts = [f"{'word ' * (n % 700)}end{n} of text {n}" for n in range(120)]
+    texts += ["", "x " * 70_000, "a b c d", ""]
+    assert sum(map(len, texts)) > 5 * 32_768
+    assert rows(text_shingles(texts, 3, 50)) == shingled(texts, 3, 50)
+    assert rows(text_shingles([], 3, 50)) == []
 
 
 @settings(max_examples=40, deadline=None)
