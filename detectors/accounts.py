@@ -130,6 +130,8 @@ class AccountTable:
             slot = self._slots.pop(name)
             self._names[slot] = None
             self._free.append(slot)
+        for column in self.columns.values():
+            column[candidates[order]] = 0
         self.evicted += len(names)
         return names
 
@@ -157,17 +159,17 @@ class AccountTable:
         )
 
     def snapshot(self) -> bytes:
-        """All rows, packed; the inverse of :meth:`restore`."""
-        used = np.fromiter(self._slots.values(), np.int64, len(self._slots))
+        """All rows with their slots, packed; the inverse of :meth:`restore`."""
         out = io.BytesIO()
-        np.savez(out, allow_pickle=False, **{name: column[used] for name, column in self.columns.items()})
-        return msgspec.msgpack.encode((list(self._slots), self.evicted, out.getvalue()))
+        used = len(self._names)
+        np.savez(out, allow_pickle=False, **{name: column[:used] for name, column in self.columns.items()})
+        return msgspec.msgpack.encode((self._names, self._free, self.evicted, out.getvalue()))
 
     def restore(self, data: bytes) -> None:
         """Replace everything by a snapshot."""
-        names, self.evicted, packed = msgspec.msgpack.decode(data, type=tuple[list[str], int, bytes])
+        self._names, self._free, self.evicted, packed = msgspec.msgpack.decode(
+            data, type=tuple[list[str | None], list[int], int, bytes]
+        )
         with np.load(io.BytesIO(packed), allow_pickle=False) as columns:
             self.columns = {name: columns[name].copy() for name in _COLUMNS}
-        self._names = list(names)
-        self._slots = {name: i for i, name in enumerate(names)}
-        self._free = []
+        self._slots = {name: slot for slot, name in enumerate(self._names) if name is not None}

@@ -48,14 +48,15 @@ def record(campaign: Campaign, verdict: Judgement, params: CampaignParams) -> No
     ]
 
 
-def alerts(campaign: Campaign, named: list[str], now: int, config_version: str) -> list[Alert]:
+def alerts(
+    campaign: Campaign, named: list[str], now: int, config_version: str, *, closing: bool = False
+) -> list[Alert]:
     """The messages that name `named`, at most 1,000 accounts each; one message where none is new."""
     out = []
     chunks = [named[i : i + MAX_ACCOUNTS_PER_MESSAGE] for i in range(0, len(named), MAX_ACCOUNTS_PER_MESSAGE)]
     for chunk in chunks or [[]]:
         campaign.version += 1
-        closed = campaign.status == "closed" and not named
-        campaign.status = "closed" if closed else "new" if campaign.version == 1 else "updated"
+        campaign.status = "closed" if closing else "new" if campaign.version == 1 else "updated"
         out.append(
             Alert(
                 alert_id=alert_id("campaign", campaign.id),

@@ -21,6 +21,8 @@ class Cohort(msgspec.Struct):
     skeleton: str | None = None
     patterns: list[str] = []
     last_seen: int = 0
+    order: int = 0
+    owners: list[tuple[str, int]] = []
     judged_members: int = 0
     judged_harvest: int = 0
     judged_at: int = 0
@@ -33,7 +35,7 @@ class Cohort(msgspec.Struct):
 
 
 class Campaign(msgspec.Struct):
-    """One campaign: its accounts with the requests known of each, and the evidence last told."""
+    """One campaign and the evidence last told. `requests`, of each named account, is kept apart, in shards."""
 
     id: str
     founded: int
@@ -51,6 +53,30 @@ class Campaign(msgspec.Struct):
     values: dict[str, list[int]] = {}
     signals: list[dict[str, Any]] = []
     blind: list[str] = []
+
+
+class Changes:
+    """Which entries changed or went since they were last asked for."""
+
+    def __init__(self) -> None:
+        self._changed: set[str] = set()
+        self._gone: set[str] = set()
+
+    def mark(self, key: str) -> None:
+        """The entry is new or changed."""
+        self._changed.add(key)
+        self._gone.discard(key)
+
+    def drop(self, key: str) -> None:
+        """The entry is gone."""
+        self._gone.add(key)
+        self._changed.discard(key)
+
+    def take(self) -> tuple[list[str], list[str]]:
+        """Changed and gone entries, each sorted; forgets them."""
+        out = sorted(self._changed), sorted(self._gone)
+        self._changed, self._gone = set(), set()
+        return out
 
 
 def shard_of(account: str) -> int:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
 
 from detectors import campaign_alerts, coordination, judgement, reference
-from detectors.campaign_state import SHARDS, Campaign, Cohort, shard_of
+from detectors.campaign_state import SHARDS, Campaign, Changes, Cohort, shard_of
 from detectors.elicitation import KIND as ELICITATION
+from detectors.evidence_queue import EvidenceQueue
 from detectors.params import CampaignParams, DetectorParams
 from detectors.reference import Reference
 from detectors.signature_replay import KIND as REPLAY
@@ -30,13 +31,7 @@ _TOLD: Final = 1.25  # an alert is updated without new accounts when its request
 _MIN_LINKS: Final = 3  # accounts that hold a campaign's rare values before a cohort is tied to it
 _PRIOR: Final = {ELICITATION: 0.0005, REPLAY: 0.001}
 _PRIOR_WEIGHT: Final = 200.0
-
-
-class _Source(msgspec.Struct):
-    ts: int = 0
-    idle: bool = False
-    sequence: int = 0
-    waiting: list[Evidence] = []
+_QUEUED: Final = ("source", "waiting")
 
 
 class _Population(msgspec.Struct):
@@ -57,18 +52,17 @@ class CampaignCore:
         self._params = params
         self._population_params = detect.population
         self._config_version = config_version
-        self._sources: dict[int, _Source] = {}
+        self._changes = Changes()
+        self._queue = EvidenceQueue(params.max_waiting, self._changes)
         self._populations: dict[int, _Population] = {}
         self._cohorts: OrderedDict[str, Cohort] = OrderedDict()
         self._campaigns: dict[str, Campaign] = {}
         self._campaign_of: dict[str, str] = {}
-        self._decided = 0
         self._newest = 0
+        self._merged = 0
         self._touched: dict[str, None] = {}
         self._fresh: dict[str, dict[str, None]] = {}
         self._reference: Reference | None = None
-        self._changed: set[str] = set()
-        self._gone: set[str] = set()
 
     @property
     def campaigns(self) -> Mapping[str, Campaign]:
@@ -77,42 +71,21 @@ class CampaignCore:
 
     def ingest(self, evidence: Evidence) -> list[Alert]:
         """Take one message in; the alerts of all ticks that it completed."""
-        source = self._sources.setdefault(evidence.source, _Source())
-        self._mark(f"source:{evidence.source}")
-        source.waiting.append(evidence)
-        if not isinstance(evidence, Watermark):
-            return []
-        source.idle = evidence.idle
-        source.ts = max(source.ts, evidence.ts)
-        active = [s.ts for s in self._sources.values() if not s.idle]
-        return self._decide_until(min(active) if active else max(s.ts for s in self._sources.values()))
+        self._queue.put(evidence)
+        return self._work_off(self._queue.ready()) if isinstance(evidence, Watermark) else []
 
     def flush(self) -> list[Alert]:
         """Decide on everything that waits, and bring every alert up to date (end of input)."""
-        alerts = self._decide_until(2**62)
+        alerts = self._work_off(self._queue.rest())
         for campaign in self._campaigns.values():
             if campaign.requests_total > campaign.told_requests:
                 alerts += self._tell(campaign, [])
         return alerts
 
-    def _decide_until(self, watermark: int) -> list[Alert]:
-        due: dict[int, list[tuple[int, int, Evidence]]] = {}
-        for number, source in self._sources.items():
-            kept: list[Evidence] = []
-            for evidence in source.waiting:
-                tick = evidence.ts if isinstance(evidence, Watermark) else evidence.tick
-                if tick <= watermark:
-                    # A tick decided before takes nothing back: late evidence counts in the next decision.
-                    source.sequence += 1
-                    due.setdefault(max(tick, self._decided), []).append((number, source.sequence, evidence))
-                else:
-                    kept.append(evidence)
-            if len(kept) != len(source.waiting):
-                source.waiting = kept
-                self._mark(f"source:{number}")
+    def _work_off(self, ticks: Iterable[tuple[int, list[Evidence]]]) -> list[Alert]:
         alerts: list[Alert] = []
-        for tick in sorted(due):
-            for _, _, evidence in sorted(due[tick], key=lambda item: item[:2]):
+        for tick, messages in ticks:
+            for evidence in messages:
                 self._take(evidence)
             alerts += self._decide(tick)
         return alerts
@@ -126,7 +99,7 @@ class CampaignCore:
             self._trim(population)
             population.accounts = evidence.accounts
             self._reference = None
-            self._mark(f"population:{evidence.source}")
+            self._changes.mark(f"population:{evidence.source}")
         else:
             self._merge(evidence)
 
@@ -144,6 +117,8 @@ class CampaignCore:
             if len(self._cohorts) > self._params.max_cohorts:
                 self._drop(self._dispensable())
         self._cohorts.move_to_end(name)
+        self._merged += 1
+        cohort.order = self._merged
         for member in evidence.members:
             account = member.row.account
             known = cohort.members.get(account)
@@ -154,12 +129,12 @@ class CampaignCore:
                 cohort.members[account] = member
                 cohort.last_seen = max(cohort.last_seen, member.last_seen)
                 self._fresh.setdefault(name, {})[account] = None
-                self._mark(f"members:{name}:{shard_of(account)}")
+                self._changes.mark(f"members:{name}:{shard_of(account)}")
         cohort.variants = judgement.merge_variants(cohort.variants, evidence.slots)
         cohort.skeleton = evidence.skeleton or cohort.skeleton
         cohort.patterns = sorted({*cohort.patterns, *evidence.patterns})
         self._touched[name] = None
-        self._mark(f"cohort:{name}")
+        self._changes.mark(f"cohort:{name}")
 
     def _dispensable(self) -> str:
         """The longest idle cohort: of none or of a closed campaign if there is one."""
@@ -167,20 +142,15 @@ class CampaignCore:
         *others, _ = self._cohorts.items()
         return next((name for name, c in others if c.campaign is None or c.campaign in closed), others[0][0])
 
-    def _mark(self, key: str) -> None:
-        self._changed.add(key)
-        self._gone.discard(key)
-
     def _drop(self, name: str) -> None:
         self._cohorts.pop(name, None)
         self._touched.pop(name, None)
-        gone = {f"cohort:{name}", *(f"members:{name}:{i}" for i in range(SHARDS))}
-        self._gone |= gone
-        self._changed -= gone
+        self._changes.drop(f"cohort:{name}")
+        for shard in range(SHARDS):
+            self._changes.drop(f"members:{name}:{shard}")
 
     def _decide(self, tick: int) -> list[Alert]:
-        self._decided = tick
-        self._mark("meta")
+        self._changes.mark("meta")
         touched, self._touched = [self._cohorts[n] for n in self._touched if n in self._cohorts], {}
         alerts = self._follow([cohort for cohort in touched if cohort.campaign is not None], tick)
         # Known campaigns take their members first: what is left has to make a case of its own.
@@ -218,7 +188,7 @@ class CampaignCore:
         if benign is None:
             return False
         cohort.judged_members, cohort.judged_harvest, cohort.judged_at = size, harvest, tick
-        self._mark(f"cohort:{cohort.id}")
+        self._changes.mark(f"cohort:{cohort.id}")
         judged = msgspec.structs.replace(cohort, members=rest)
         verdict = judgement.judge(judged, benign, self._rates(benign), self._params)
         if not verdict.alerts(self._params):
@@ -226,6 +196,8 @@ class CampaignCore:
         campaign = self._linked(judged) or self._found(cohort, tick)
         self._record(campaign, cohort, verdict)
         cohort.campaign = campaign.id
+        if verdict.owner is not None:
+            cohort.owners = [(verdict.owner.field, verdict.owner.value)]
         campaign.cohorts = sorted({*campaign.cohorts, cohort.id})
         self._renew(campaign, benign)
         return True
@@ -240,7 +212,7 @@ class CampaignCore:
         if verdict.alerts(self._params):
             self._record(campaign, cohort, verdict)
         self._renew(campaign, benign)
-        self._mark(f"cohort:{cohort.id}")
+        self._changes.mark(f"cohort:{cohort.id}")
 
     def _record(self, campaign: Campaign, cohort: Cohort, verdict: judgement.Judgement) -> None:
         """The evidence of the widest alerting cohort stands for the campaign."""
@@ -278,17 +250,36 @@ class CampaignCore:
     def _found(self, cohort: Cohort, tick: int) -> Campaign:
         digest = hashlib.blake2b(cohort.id.encode(), digest_size=6).hexdigest()
         campaign = Campaign(id=f"c-{digest}", founded=tick, cohorts=[cohort.id])
+        if len(self._campaigns) >= self._params.max_campaigns:
+            self._forget(min(self._campaigns.values(), key=lambda c: (c.status != "closed", c.last_seen, c.id)))
         self._campaigns[campaign.id] = campaign
         return campaign
+
+    def _forget(self, campaign: Campaign) -> None:
+        """Drop a campaign; its accounts and cohorts are judged afresh."""
+        del self._campaigns[campaign.id]
+        for account in campaign.requests:
+            self._campaign_of.pop(account, None)
+        for name in campaign.cohorts:
+            if name in self._cohorts:
+                self._cohorts[name].campaign = None
+                self._changes.mark(f"cohort:{name}")
+        self._changes.drop(f"campaign:{campaign.id}")
+        for shard in range(SHARDS):
+            self._changes.drop(f"named:{campaign.id}:{shard}")
 
     def _renew(self, campaign: Campaign, benign: Reference) -> None:
         """Learn the campaign's rare values afresh; all its members are looked at again."""
         rows: dict[str, AccountRow] = {}
         for name in campaign.cohorts:
             cohort = self._cohorts.get(name)
-            if cohort is not None:
-                rows |= {account: member.row for account, member in cohort.members.items()}
-                self._fresh.setdefault(name, {}).update(dict.fromkeys(cohort.members))
+            if cohort is None:
+                continue
+            for account, member in cohort.members.items():
+                # Who merely touched the cohort, or belongs to an open customer, does not speak for it.
+                if judgement.works_for(member) and not judgement.is_owned(member, cohort.owners):
+                    rows[account] = member.row
+            self._fresh.setdefault(name, {}).update(dict.fromkeys(cohort.members))
         values = coordination.rare_values(list(rows.values()), benign)
         campaign.values = {field: sorted(held) for field, held in values.items()}
 
@@ -303,7 +294,9 @@ class CampaignCore:
                 if cohort is None or member is None or self._campaign_of.get(account, campaign.id) != campaign.id:
                     continue
                 if account not in campaign.requests:
-                    if not judgement.is_member(member, cohort.kind, values):
+                    if len(campaign.requests) >= self._params.max_members:
+                        continue
+                    if not judgement.is_member(member, cohort, values):
                         continue
                     campaign.requests[account] = 0
                     self._campaign_of[account] = campaign.id
@@ -311,9 +304,11 @@ class CampaignCore:
                 more = max(member.requests - campaign.requests[account], 0)
                 campaign.requests[account] += more
                 campaign.requests_total += more
+                if more:
+                    self._changes.mark(f"named:{campaign.id}:{shard_of(account)}")
                 campaign.last_seen = max(campaign.last_seen, member.last_seen)
                 campaign.first_seen = min(campaign.first_seen or member.first_seen, member.first_seen)
-        self._mark(f"campaign:{campaign.id}")
+        self._changes.mark(f"campaign:{campaign.id}")
         if named:
             self._reference = None  # accounts under alert do not teach the reference
         elif campaign.requests_total < _TOLD * campaign.told_requests:
@@ -322,81 +317,87 @@ class CampaignCore:
 
     def _tell(self, campaign: Campaign, named: list[str]) -> list[Alert]:
         campaign.told_requests = campaign.requests_total
-        self._mark(f"campaign:{campaign.id}")
+        self._changes.mark(f"campaign:{campaign.id}")
         return campaign_alerts.alerts(campaign, sorted(named), self._newest, self._config_version)
 
     def _close(self, tick: int) -> list[Alert]:
+        """Close campaigns that fell silent, and forget those closed as long again."""
         out: list[Alert] = []
-        for campaign in self._campaigns.values():
+        limit = int(self._params.close_after_days * _DAY_MS)
+        for campaign in list(self._campaigns.values()):
             silent = tick - campaign.last_seen
-            if campaign.status != "closed" and campaign.requests and silent > self._params.close_after_days * _DAY_MS:
-                campaign.status = "closed"
-                self._mark(f"campaign:{campaign.id}")
-                out += campaign_alerts.alerts(campaign, [], self._newest, self._config_version)
+            if campaign.status == "closed" and silent > 2 * limit:
+                self._forget(campaign)
+            elif campaign.status != "closed" and campaign.requests and silent > limit:
+                self._changes.mark(f"campaign:{campaign.id}")
+                out += campaign_alerts.alerts(campaign, [], self._newest, self._config_version, closing=True)
         return out
 
     def snapshot(self) -> dict[str, bytes]:
         """The whole state as entries, by key."""
-        return {key: self._entry(key) for key in sorted(self._keys())}
-
-    def _keys(self) -> set[str]:
-        keys = {"meta", *(f"source:{n}" for n in self._sources), *(f"population:{n}" for n in self._populations)}
-        keys |= {f"campaign:{name}" for name in self._campaigns}
+        keys = {"meta", *self._queue.keys(), *(f"population:{n}" for n in self._populations)}
+        for name, campaign in self._campaigns.items():
+            keys |= {f"campaign:{name}", *(f"named:{name}:{shard_of(account)}" for account in campaign.requests)}
         for name, cohort in self._cohorts.items():
             keys |= {f"cohort:{name}", *(f"members:{name}:{shard_of(account)}" for account in cohort.members)}
-        return keys
+        return {key: self._entry(key) for key in sorted(keys)}
 
     def changed(self) -> dict[str, bytes | None]:
         """The entries that changed since the last call; None for those that are gone."""
-        out: dict[str, bytes | None] = {key: self._entry(key) for key in sorted(self._changed)}
-        out |= dict.fromkeys(sorted(self._gone))
-        self._changed, self._gone = set(), set()
-        return out
+        changed, gone = self._changes.take()
+        out: dict[str, bytes | None] = {key: self._entry(key) for key in changed}
+        return out | dict.fromkeys(gone)
 
     def _entry(self, key: str) -> bytes:
         kind, _, rest = key.partition(":")
         if kind == "meta":
-            return msgspec.json.encode((self._decided, self._newest))
-        if kind == "source":
-            return msgspec.json.encode(self._sources[int(rest)])
+            return msgspec.json.encode((self._queue.decided, self._newest, self._merged))
+        if kind in _QUEUED:
+            return self._queue.entry(kind, rest)
         if kind == "population":
             return msgspec.json.encode(self._populations[int(rest)])
         if kind == "campaign":
-            return msgspec.json.encode(self._campaigns[rest])
+            return msgspec.json.encode(msgspec.structs.replace(self._campaigns[rest], requests={}))
         if kind == "cohort":
-            cohort = self._cohorts[rest]
-            return msgspec.json.encode(msgspec.structs.replace(cohort, members={}))
+            return msgspec.json.encode(msgspec.structs.replace(self._cohorts[rest], members={}))
         name, _, shard = rest.rpartition(":")
+        if kind == "named":
+            requests = self._campaigns[name].requests
+            return msgspec.json.encode({a: n for a, n in requests.items() if shard_of(a) == int(shard)})
         members = self._cohorts[name].members
         return msgspec.json.encode([m for account, m in members.items() if shard_of(account) == int(shard)])
 
     def restore(self, state: Mapping[str, bytes]) -> None:
         """Replace everything by entries of :meth:`snapshot`; entries of other kinds are ignored."""
-        self._sources, self._populations, self._campaigns, self._campaign_of = {}, {}, {}, {}
+        self._changes = Changes()
+        self._queue = EvidenceQueue(self._params.max_waiting, self._changes)
+        self._populations, self._campaigns, self._campaign_of = {}, {}, {}
         self._touched, self._fresh, self._reference = {}, {}, None
-        self._changed, self._gone = set(), set()
-        self._decided, self._newest = 0, 0
+        self._newest = self._merged = 0
         cohorts: dict[str, Cohort] = {}
         members: dict[str, list[MemberRow]] = {}
+        # Sorted, so that a campaign and a cohort come before their shards.
         for key in sorted(state):
             kind, _, rest = key.partition(":")
+            name = rest.rpartition(":")[0]
             if kind == "meta":
-                self._decided, self._newest = msgspec.json.decode(state[key], type=tuple[int, int])
-            elif kind == "source":
-                self._sources[int(rest)] = msgspec.json.decode(state[key], type=_Source)
+                self._queue.decided, self._newest, self._merged = msgspec.json.decode(
+                    state[key], type=tuple[int, int, int]
+                )
+            elif kind in _QUEUED:
+                self._queue.restore(kind, rest, state[key])
             elif kind == "population":
                 self._populations[int(rest)] = msgspec.json.decode(state[key], type=_Population)
             elif kind == "campaign":
                 self._campaigns[rest] = msgspec.json.decode(state[key], type=Campaign)
+            elif kind == "named" and name in self._campaigns:
+                named = msgspec.json.decode(state[key], type=dict[str, int])
+                self._campaigns[name].requests |= named
+                self._campaign_of |= dict.fromkeys(named, name)
             elif kind == "cohort":
                 cohorts[rest] = msgspec.json.decode(state[key], type=Cohort)
             elif kind == "members":
-                name = rest.rpartition(":")[0]
                 members.setdefault(name, []).extend(msgspec.json.decode(state[key], type=list[MemberRow]))
         for name, cohort in cohorts.items():
-            # In the order of arrival, as before: the account breaks ties.
-            rows = sorted(members.get(name, []), key=lambda m: (m.first_seen, m.row.account))
-            cohort.members = {member.row.account: member for member in rows}
-        self._cohorts = OrderedDict(sorted(cohorts.items(), key=lambda item: (item[1].last_seen, item[0])))
-        for campaign in self._campaigns.values():
-            self._campaign_of |= dict.fromkeys(campaign.requests, campaign.id)
+            cohort.members = {member.row.account: member for member in members.get(name, [])}
+        self._cohorts = OrderedDict(sorted(cohorts.items(), key=lambda item: item[1].order))

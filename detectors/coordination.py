@@ -67,8 +67,8 @@ def even_shares(members: Sequence[MemberRow], reference: Reference, seed: int) -
     """Do the members send more evenly than benign accounts would?
 
     The variance of the logarithm of each account's requests, all of them and not only the cohort's, against
-    `_DRAWS` groups of the same size drawn from the reference. The logarithm keeps one large stranger in the
-    cohort from hiding the rest.
+    `_DRAWS` groups of the same size drawn from the reference. A twentieth is cut off at either end, so that a
+    loud stranger in the cohort, or a loud member, does not hide the rest.
     """
     requests = np.array([member.row.requests for member in members], np.float64)
     mean = float(requests.mean())
@@ -76,8 +76,8 @@ def even_shares(members: Sequence[MemberRow], reference: Reference, seed: int) -
         return Test(0.0, {"requests_per_account": round(mean, 3)})
     size = min(len(requests), _LARGEST_GROUP)
     rng = np.random.default_rng(seed)
-    draws = np.log(reference.requests[rng.integers(0, len(reference.requests), (_DRAWS, size))]).var(axis=1)
-    observed = float(np.log(requests).var())
+    draws = _spread(reference.requests[rng.integers(0, len(reference.requests), (_DRAWS, size))])
+    observed = float(_spread(requests[None, :])[0])
     spread = float(draws.std())
     z = (observed - float(draws.mean())) / spread if spread else 0.0
     # The draws alone resolve one in 400; beyond that the normal tail is trusted for two more digits.
@@ -92,6 +92,13 @@ def even_shares(members: Sequence[MemberRow], reference: Reference, seed: int) -
             "p_value": float(f"{p_value:.3g}"),
         },
     )
+
+
+def _spread(requests: F64) -> F64:
+    """Variance of the logarithms of each row, without a twentieth at either end."""
+    cut = requests.shape[1] // 20
+    logs = np.sort(np.log(np.maximum(requests, 1)), axis=1)
+    return np.asarray(logs[:, cut : logs.shape[1] - cut].var(axis=1))
 
 
 def young_accounts(members: Sequence[MemberRow], reference: Reference) -> Test:
@@ -120,9 +127,10 @@ def young_accounts(members: Sequence[MemberRow], reference: Reference) -> Test:
 
 
 class Owner(NamedTuple):
-    """One customer among the members: the field that says so, and the accounts."""
+    """One customer among the members: the field and value that say so, and the accounts."""
 
     field: str
+    value: int
     accounts: frozenset[str]
 
 
@@ -146,7 +154,7 @@ def declared_owner(rows: Sequence[AccountRow], reference: Reference, share: floa
         # A payment has one payer; a mail domain may be a public one, which declares nothing.
         own = field == "payment" or reference.frequency(field, top) <= _PUBLIC
         if own and len(holders[top]) >= share * known and (best is None or len(holders[top]) > len(best.accounts)):
-            best = Owner(field, frozenset(holders[top]))
+            best = Owner(field, top, frozenset(holders[top]))
     return best
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from detectors import coordination
 from detectors.campaign_state import Cohort
-from detectors.coordination import Test, bits_of, poisson_tail
+from detectors.coordination import Owner, Test, bits_of, poisson_tail
 from detectors.elicitation import KIND as ELICITATION
 from detectors.params import CampaignParams
 from detectors.population import FIELDS
@@ -38,7 +38,7 @@ class Judgement(NamedTuple):
 
     harvest: dict[str, Test]
     coordination: dict[str, Test]
-    declared: str | None
+    owner: Owner | None
     blind: list[str]
 
     @property
@@ -88,7 +88,7 @@ def judge(cohort: Cohort, reference: Reference, rates: dict[str, float], params:
         tests = {"even_shares": coordination.even_shares(members, reference, seed)}
     blind = [field for field in FIELDS if sum(getattr(row, field) is not None for row in rows) < _MOST * len(rows)]
     harvest = _HARVEST[cohort.kind](cohort, members, rates, params)
-    return Judgement(harvest, tests, None if owner is None else owner.field, blind)
+    return Judgement(harvest, tests, owner, blind)
 
 
 def _template(
@@ -157,13 +157,25 @@ def merge_variants(ours: list[int], theirs: list[int]) -> list[int]:
     return sketch.values
 
 
-def is_member(member: MemberRow, kind: str, values: dict[str, set[int]]) -> bool:
+def works_for(member: MemberRow) -> bool:
+    """Is most of what the account does the cohort's work?"""
+    return member.requests >= _MOST * member.row.requests
+
+
+def is_owned(member: MemberRow, owners: list[tuple[str, int]]) -> bool:
+    """Does the account belong to an open customer, whose members were left out of the case?"""
+    return any(getattr(member.row, field) == value for field, value in owners)
+
+
+def is_member(member: MemberRow, cohort: Cohort, values: dict[str, set[int]]) -> bool:
     """Does an account of an alerting cohort belong to the campaign, or did it merely touch the cohort?
 
-    Most of what it does is the cohort's work, or it holds infrastructure that members share and strangers
-    do not. A suspect of a request-side finding needs the infrastructure, or the finding more than once.
+    It holds infrastructure that members share and strangers do not, or most of what it does is the cohort's
+    work. A suspect of a request-side finding must have it more than once; the members of an open customer,
+    whom the case left out, need the infrastructure.
     """
-    linked = coordination.holds_any(member.row, values)
-    if kind == TEMPLATE:
-        return linked or member.requests >= _MOST * member.row.requests
-    return linked or (member.requests > 1 and member.requests >= _MOST * member.row.requests)
+    if coordination.holds_any(member.row, values):
+        return True
+    if is_owned(member, cohort.owners):
+        return False
+    return works_for(member) and (cohort.kind == TEMPLATE or member.requests > 1)

@@ -139,7 +139,7 @@ class CampaignParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     declared_share: Annotated[
         float,
         Meta(ge=0.1, le=1, description="one payment or own mail domain over this share of a cohort declares its owner"),
-    ] = 0.4
+    ] = 0.6
     link_share: Annotated[
         float,
         Meta(gt=0, le=1, description="an alerting cohort with this share on a campaign's infrastructure joins it"),
@@ -147,7 +147,16 @@ class CampaignParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     max_cohorts: Annotated[int, Meta(ge=16, le=1_000_000, description="cohorts held; the longest idle go first")] = (
         20_000
     )
-    max_members: Annotated[int, Meta(ge=100, le=5_000_000, description="members held of one cohort")] = 50_000
+    max_members: Annotated[
+        int, Meta(ge=100, le=5_000_000, description="members held of one cohort, and accounts named of one campaign")
+    ] = 50_000
+    max_campaigns: Annotated[
+        int, Meta(ge=8, le=100_000, description="campaigns held; closed ones go first, then the longest silent")
+    ] = 1_000
+    max_waiting: Annotated[
+        int,
+        Meta(ge=100, le=10_000_000, description="messages that wait for a slow source before it is waited for no more"),
+    ] = 100_000
     close_after_days: Annotated[
         float, Meta(gt=0, le=365, description="a campaign without a request for this long is closed")
     ] = 14.0

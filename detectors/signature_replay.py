@@ -60,7 +60,10 @@ class SignatureReplay:
         # What this very tick issued counts as issued: the response came first, or at worst in the tick.
         same = combine(frame.issued.values, frame.account_hash[frame.issued.row_ids()])
         known |= np.isin(pairs, same)
-        foreign = ~known & self._could_know(tick)[owner]
+        # Histories repeat: a signature is news to an account once.
+        again = np.ones(len(pairs), np.bool_)
+        again[np.unique(pairs, return_index=True)[1]] = False
+        foreign = ~known & ~again & self._could_know(tick)[owner]
         per_row = np.bincount(owner[foreign], minlength=len(frame))
         row = np.flatnonzero(per_row)
         count = per_row[row]
@@ -94,10 +97,13 @@ class SignatureReplay:
         if self._started is None and len(tick.frame):
             self._started = int(tick.frame.ts[0])
         self._issued.turn(tick.end)
-        issued = tick.frame.issued
-        if len(issued.values):
-            self._any_issued = True
-            self._issued.add(combine(issued.values, tick.frame.account_hash[issued.row_ids()]))
+        issued, presented = tick.frame.issued, tick.frame.presented
+        self._any_issued = self._any_issued or bool(len(issued.values))
+        # What an account presented once is known of it from then on, as if it had been issued.
+        for signatures in (issued, presented):
+            if len(signatures.values):
+                pairs = combine(signatures.values, tick.frame.account_hash[signatures.row_ids()])
+                self._issued.add(np.unique(pairs))
 
     def skeleton(self, tick: Tick, row: int, key: int) -> str | None:
         return None
