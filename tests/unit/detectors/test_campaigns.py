@@ -163,6 +163,20 @@ class TestAlerts:
         assert not [account for account in alert.accounts if account.startswith("guest")]
         assert alert.accounts_total == 40
 
+    def test_guests_who_share_something_among_themselves_are_not_named(self) -> None:
+        """Flat mates behind one address, who once used the template, are no part of it."""
+        core = ready()
+        guests = [member(f"guest{n}", requests=40, part=1, payment=90 + n // 2) for n in range(10)]
+        (alert,) = decided(core, cohort([*pool(40), *guests], tick=at(1)), tick=at(1))
+        assert not [account for account in alert.accounts if account.startswith("guest")]
+
+    def test_the_staff_of_an_open_customer_is_not_named(self) -> None:
+        """It is left out of the case, so it is left out of the campaign."""
+        core = ready()
+        staff = [member(f"staff{n}", requests=20, payment=1, email_domain=2) for n in range(110)]
+        alerts = decided(core, cohort([*pool(60), *staff], tick=at(1), slots=list(range(64))), tick=at(1))
+        assert sorted(named(alerts)) == sorted(one.row.account for one in pool(60))
+
     def test_more_than_a_thousand_accounts_are_split_over_messages(self) -> None:
         alerts = decided(ready(), cohort(pool(2300), tick=at(1)), tick=at(1))
         assert [len(alert.accounts) for alert in alerts] == [1000, 1000, 300]
@@ -227,6 +241,15 @@ class TestAlerts:
         fresh = [later(one, 1, now) for one in pool(44)[40:]]
         (alert,) = decided(core, cohort(fresh, tick=now), tick=now)
         assert (alert.status, len(alert.accounts)) == ("updated", 4)
+
+    def test_a_closed_campaign_whose_accounts_go_on_is_open_again_and_closed_again(self) -> None:
+        core = ready(close_after_days=1.0)
+        decided(core, cohort(pool(40), tick=at(1)), tick=at(1))
+        decided(core, tick=START + 2 * DAY)
+        now = START + 2 * DAY
+        (alert,) = decided(core, cohort([later(one, 3, now) for one in pool(40)], tick=now), tick=now + TICK)
+        assert (alert.status, alert.accounts) == ("updated", [])
+        assert [again.status for again in decided(core, tick=now + 2 * DAY)] == ["closed"]
 
     def test_a_flush_brings_every_alert_up_to_date(self) -> None:
         core = ready()
@@ -376,6 +399,20 @@ class TestState:
         shards = [key for key in core.snapshot() if key.startswith("members:")]
         assert len(shards) == SHARDS
 
+    def test_the_longest_idle_cohort_goes_also_after_a_restart(self) -> None:
+        def held(restarted: bool) -> list[str]:
+            core = ready(max_cohorts=16)
+            for n in range(16):
+                decided(core, cohort([member(f"a{n}")], key=f"k{15 - n:02}", tick=at(n)), tick=at(n))
+            if restarted:
+                state, core = core.snapshot(), make_core(max_cohorts=16)
+                core.restore(state)
+            decided(core, cohort([member("z")], key="new", tick=at(20)), tick=at(20))
+            return sorted(key for key in core.snapshot() if key.startswith("cohort:"))
+
+        assert held(restarted=True) == held(restarted=False)
+        assert "cohort:template:k15" not in held(restarted=True)
+
     def test_entries_of_other_kinds_are_left_alone(self) -> None:
         core, successor = ready(), make_core()
         successor.restore({**core.snapshot(), "offset:3": b"what the worker keeps beside it"})
@@ -461,7 +498,39 @@ class TestBounds:
         core = ready()
         for k in range(1, 50):
             decided(core, cohort([member("a", requests=k)], tick=at(k)), tick=at(k))
-        assert len(core.snapshot()["source:0"]) < 300
+        assert not [key for key in core.snapshot() if key.startswith("waiting:")]
+
+    def test_campaigns(self) -> None:
+        core = ready(max_campaigns=8)
+        for n in range(12):
+            values: dict[str, Any] = {
+                "payment": 50_000 + n,
+                "signup": 60_000 + n,
+                "ip_prefix": 70_000 + n,
+                "email_domain": 80_000 + n,
+            }
+            rows = [
+                MemberRow(
+                    msgspec.structs.replace(
+                        one.row, **{name: value + 1000 * (k // 4) for name, value in values.items()}
+                    ),
+                    *(one.requests, 5, 0, START, at(n)),
+                )
+                for k, one in enumerate(pool(40, prefix=f"pool{n}-"))
+            ]
+            assert len(named(decided(core, cohort(rows, key=f"k{n}", tick=at(n)), tick=at(n)))) == 40
+            assert len(core.campaigns) == min(n + 1, 8)
+        held = [key for key in core.snapshot() if key.startswith("named:")]
+        assert {key.split(":")[1] for key in held} == set(core.campaigns)
+
+    def test_a_campaign_closed_for_long_is_forgotten(self) -> None:
+        core = ready(close_after_days=1.0)
+        decided(core, cohort(pool(40), tick=at(1)), tick=at(1))
+        decided(core, tick=START + DAY + HOUR)
+        assert core.campaigns
+        decided(core, tick=START + 3 * DAY)
+        assert not core.campaigns
+        assert not [key for key in core.snapshot() if key.startswith(("named:", "campaign:"))]
 
 
 def test_a_judged_cohort_is_judged_again_when_it_grew_or_an_hour_later() -> None:

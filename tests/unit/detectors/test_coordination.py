@@ -82,8 +82,9 @@ class TestEvenShares:
         assert sum(bits > 0 for bits in found) <= 10, "one bit is met by chance one time in ten"
         assert max(found) < 2.5
 
-    def test_one_large_stranger_does_not_hide_the_rest(self) -> None:
-        members = [*pool(40), member("stranger", requests=500)]
+    @pytest.mark.parametrize("requests", [1, 500, 5000])
+    def test_one_loud_or_silent_stranger_does_not_hide_the_rest(self, requests: int) -> None:
+        members = [*pool(40), member("stranger", requests=requests)]
         assert even_shares(members, population(), seed=1).bits >= 1
 
     def test_groups_of_ones_are_always_even(self) -> None:
@@ -94,6 +95,10 @@ class TestEvenShares:
         bits = [even_shares(members, population(), seed=1).bits for members in spread]
         assert bits == sorted(bits)
         assert bits[0] < bits[-1] <= 3.0
+
+    def test_an_account_without_requests_of_its_own_is_no_error(self) -> None:
+        """It may have been forgotten, and have come back by an enrichment alone."""
+        assert even_shares([member("back", requests=0), *pool(40)], population(), seed=1).bits > 0
 
     def test_is_the_same_each_time(self) -> None:
         assert even_shares(pool(40), population(), seed=5) == even_shares(pool(40), population(), seed=5)

@@ -227,6 +227,24 @@ class TestSnapshot:
         assert successor.lane.snapshot() == rig.lane.snapshot()
         assert (successor.lane.late, successor.lane.accounts) == (rig.lane.late, rig.lane.accounts)
 
+    @pytest.mark.parametrize("seed", range(4))
+    def test_also_when_accounts_come_and_go(self, seed: int) -> None:
+        """More accounts than the table holds: rows are freed and taken again."""
+        rng = random.Random(seed)
+        text = "one two three four five six seven eight nine ten eleven"
+        events = [
+            request(f"a{rng.randrange(60)}", START + k * TICK + rng.randrange(TICK), f"{ASK} {text} {words_of(rng, 9)}")
+            for k in range(30)
+            for _ in range(8)
+        ]
+        params = tune(accounts={"capacity": 32})
+        rig, successor = Rig(params), Rig(params)
+        rig.offer(*events)
+        rig.close(START + 15 * TICK)
+        successor.lane.restore(rig.lane.snapshot())
+        successor.offer(*(event for event in events if event.ts >= START + 15 * TICK))
+        assert plain(successor.flush()) == plain(rig.flush())
+
     def test_events_read_again_from_before_the_snapshot_are_late(self) -> None:
         """Offsets are committed after outputs: a restarted worker may see decided events again."""
         rig, successor = Rig(), Rig()

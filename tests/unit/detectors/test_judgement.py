@@ -46,7 +46,7 @@ class TestCampaigns:
     def test_a_pool_that_asks_for_reasoning_alerts(self) -> None:
         verdict = weigh(pool(40), variants=400)
         assert verdict.alerts(PARAMS)
-        assert verdict.declared is None
+        assert verdict.owner is None
         assert set(verdict.harvest) == {"template_family", "elicitation"}
         assert all(test.bits > 0 for test in verdict.coordination.values())
 
@@ -103,7 +103,8 @@ class TestLookAlikes:
             for n in range(count)
         ]
         verdict = weigh(members, variants=3000)
-        assert verdict.declared == "payment"
+        assert verdict.owner is not None
+        assert (verdict.owner.field, verdict.owner.value) == ("payment", 1)
         assert not verdict.alerts(PARAMS)
 
     def test_a_school_class_with_one_assignment(self) -> None:
@@ -216,18 +217,30 @@ def test_variants_merge() -> None:
 
 
 class TestMembership:
+    """Who of an alerting cohort belongs to the campaign, and who merely touched it."""
+
     VALUES = {"payment": {1}}  # noqa: RUF012
 
+    def of(self, one: MemberRow, kind: str = "template", owners: list[tuple[str, int]] | None = None) -> bool:
+        return is_member(one, Cohort(kind, "k1", owners=owners or []), self.VALUES)
+
     def test_of_a_template_belongs_who_mostly_does_its_work(self) -> None:
-        assert is_member(member("a", requests=10, part=5), "template", {})
-        assert not is_member(member("a", requests=10, part=4), "template", {})
+        assert self.of(member("a", requests=10, part=5))
+        assert not self.of(member("a", requests=10, part=4))
 
     def test_or_who_holds_the_campaign_s_infrastructure(self) -> None:
-        assert is_member(member("a", requests=10, part=1, payment=1), "template", self.VALUES)
-        assert not is_member(member("a", requests=10, part=1, payment=2), "template", self.VALUES)
+        assert self.of(member("a", requests=10, part=1, payment=1))
+        assert not self.of(member("a", requests=10, part=1, payment=2))
 
     @pytest.mark.parametrize("kind", ["elicitation", "replay"])
     def test_one_finding_of_a_stranger_does_not_make_a_member(self, kind: str) -> None:
-        assert not is_member(member("a", requests=1), kind, {})
-        assert is_member(member("a", requests=3, part=2), kind, {})
-        assert is_member(member("a", requests=9, part=1, payment=1), kind, self.VALUES)
+        assert not self.of(member("a", requests=1), kind)
+        assert self.of(member("a", requests=3, part=2), kind)
+        assert self.of(member("a", requests=9, part=1, payment=1), kind)
+
+    @pytest.mark.parametrize("kind", ["template", "elicitation", "replay"])
+    def test_who_belongs_to_an_open_customer_needs_the_infrastructure(self, kind: str) -> None:
+        owners = [("email_domain", 7)]
+        assert not self.of(member("a", requests=9, email_domain=7), kind, owners)
+        assert self.of(member("a", requests=9, email_domain=7, payment=1), kind, owners)
+        assert self.of(member("a", requests=9, email_domain=8), kind, owners)

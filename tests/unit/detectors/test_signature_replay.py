@@ -72,10 +72,19 @@ def test_the_history_of_a_conversation_carries_many_of_them() -> None:
     one = watched()
     found = one.detector.score(one.tick(one.builder.build([shown("a", LATER, "sa", "sb", "sc", "sa")]))).findings
     (evidence,) = found.evidence
-    assert (evidence["foreign"], evidence["presented"]) == (2, 4)
+    assert (evidence["foreign"], evidence["presented"]) == (2, 4), "sb and sc; sa is the own"
     single = one.detector.score(one.tick(one.builder.build([shown("a", LATER, "sb")]))).findings
     assert single.score[0] < found.score[0] < 1, "the second foreign one makes a lost record less likely"
     assert evidence["signature"] not in {"sa", "sb", "sc"}
+
+
+def test_a_foreign_signature_is_news_once() -> None:
+    """A conversation carries its history: one copied signature must not count again with each turn."""
+    one = watched()
+    assert foreign(one, [shown("a", LATER, "sb", "sb"), shown("a", LATER + 5, "sb")]) == {"a": 1}
+    assert foreign(one, [shown("a", LATER + TICK, "sb")]) == {}
+    assert foreign(one, [shown("a", LATER + 2 * TICK, "sb", "sc")]) == {"a": 1}
+    assert foreign(one, [shown("b", LATER + 3 * TICK, "sc")]) == {"b": 1}, "to another account it is news"
 
 
 def test_nothing_is_foreign_where_no_response_ever_carried_a_signature() -> None:
@@ -93,7 +102,8 @@ def test_nothing_is_foreign_before_a_signature_was_issued() -> None:
     first: list[Event] = [issued("b", START + TICK, "sb"), shown("a", START + TICK + 1, "sb")]
     assert foreign(one, first) == {}
     assert one.detector.ready
-    assert foreign(one, [shown("a", LATER, "sb")]) == {"a": 1}
+    assert foreign(one, [shown("a", LATER, "sb")]) == {}, "and stays given"
+    assert foreign(one, [shown("a", LATER + TICK, "sc")]) == {"a": 1}
 
 
 class TestWarmUp:
@@ -133,12 +143,12 @@ class TestWarmUp:
         assert foreign(one, [shown("a", LATER + TICK, "sa")]) == {}, "it was issued before the loss"
 
 
-def test_a_signature_is_remembered_for_a_pane_at_least() -> None:
+def test_a_signature_is_remembered_for_a_pane_after_it_was_last_seen() -> None:
     one = watched(pane_hours=48.0)
-    for hours in (10, 47):
+    for hours in (47, 94, 141):
         assert foreign(one, [shown("a", START + hours * HOUR, "sa")]) == {}
-    foreign(one, [response("x", START + 97 * HOUR)])
-    assert foreign(one, [shown("a", START + 97 * HOUR + TICK, "sa")]) == {"a": 1}
+    foreign(one, [response("x", START + 240 * HOUR)])
+    assert foreign(one, [shown("a", START + 240 * HOUR + TICK, "sa")]) == {"a": 1}
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.001])

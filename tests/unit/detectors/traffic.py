@@ -137,8 +137,8 @@ def words_of(rng: random.Random, count: int) -> str:
 def traffic(ticks: int = 6, seed: int = 1, accounts: int = 5) -> list[Event]:
     """A stream in which every detector has something to say, and honest traffic beside it.
 
-    `accounts` accounts send one skeleton, ask for reasoning and present a signature of another one; as
-    many honest ones send texts of their own with their own signatures.
+    `accounts` accounts send one skeleton, ask for reasoning and present signatures that honest ones were
+    given; as many honest ones send texts of their own with their own signatures.
     """
     rng = random.Random(seed)
     events: list[Event] = []
@@ -155,9 +155,7 @@ def traffic(ticks: int = 6, seed: int = 1, accounts: int = 5) -> list[Event]:
             events.append(response(f"good{n}", ts + 1, signatures=[f"s-good{n}-{k}"], refused=False))
             ts = at + 100 + rng.randrange(TICK - 200)
             text = f"{SKELETON} {words_of(rng, 12)} {ELICIT}"
-            events.append(
-                request(f"bad{n}", ts, text, client=client(100 + n // 3), signatures=[f"s-bad{(n + 1) % accounts}"])
-            )
+            events.append(request(f"bad{n}", ts, text, client=client(100 + n // 3), signatures=[f"s-good{n}-{k - 1}"]))
     return events
 
 
