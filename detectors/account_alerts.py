@@ -30,7 +30,7 @@ class _Rule(NamedTuple):
 
 
 _RULES: Final = (
-    _Rule("elicitation", "elicit_strong", 0, ["AML.T0024.002", "AML.T0056"]),
+    _Rule("elicitation", "elicit_strong", 0, ["AML.T0024.002"]),
     _Rule("signature_replay", "replayed", 1, ["AML.T0024.002", "AML.T0012"]),
 )
 

@@ -14,7 +14,7 @@ RUNBOOK: Final = "docs/runbook.md#campaign"
 
 _ATLAS: Final[dict[str, tuple[str, ...]]] = {
     "template_family": ("AML.T0024.002", "AML.T0005.001"),
-    "elicitation": ("AML.T0024.002", "AML.T0056"),
+    "elicitation": ("AML.T0024.002",),
     "signature_replay": ("AML.T0024.002", "AML.T0012"),
     "even_shares": ("AML.T0040",),
     "shared_infrastructure": ("AML.T0021",),

@@ -18,6 +18,7 @@ from detectors.campaign_state import SHARDS, Campaign, Changes, Cohort, shard_of
 from detectors.elicitation import KIND as ELICITATION
 from detectors.evidence_queue import EvidenceQueue
 from detectors.params import CampaignParams, DetectorParams
+from detectors.population import SIGNATURES
 from detectors.reference import Reference
 from detectors.signature_replay import KIND as REPLAY
 from schemas.alerts import Alert
@@ -37,6 +38,7 @@ _QUEUED: Final = ("source", "waiting")
 class _Population(msgspec.Struct):
     rows: dict[str, AccountRow] = {}
     accounts: int = 0
+    signatures: bool = False
 
 
 class CampaignCore:
@@ -98,6 +100,7 @@ class CampaignCore:
             population.rows |= {row.account: row for row in evidence.rows}
             self._trim(population)
             population.accounts = evidence.accounts
+            population.signatures = evidence.fields.get(SIGNATURES, 0.0) > 0
             self._reference = None
             self._changes.mark(f"population:{evidence.source}")
         else:
@@ -196,8 +199,7 @@ class CampaignCore:
         campaign = self._linked(judged) or self._found(cohort, tick)
         self._record(campaign, cohort, verdict)
         cohort.campaign = campaign.id
-        if verdict.owner is not None:
-            cohort.owners = [(verdict.owner.field, verdict.owner.value)]
+        cohort.owners = judgement.owners(verdict)
         campaign.cohorts = sorted({*campaign.cohorts, cohort.id})
         self._renew(campaign, benign)
         return True
@@ -211,6 +213,7 @@ class CampaignCore:
         verdict = judgement.judge(cohort, benign, self._rates(benign), self._params)
         if verdict.alerts(self._params):
             self._record(campaign, cohort, verdict)
+            cohort.owners = judgement.owners(verdict)
         self._renew(campaign, benign)
         self._changes.mark(f"cohort:{cohort.id}")
 
@@ -218,6 +221,8 @@ class CampaignCore:
         """The evidence of the widest alerting cohort stands for the campaign."""
         if len(cohort.members) >= campaign.evidence_accounts:
             campaign.evidence_accounts = len(cohort.members)
+            if not any(population.signatures for population in self._populations.values()):
+                verdict = verdict._replace(blind=[*verdict.blind, SIGNATURES])
             campaign_alerts.record(campaign, verdict, self._params)
 
     def _benign(self, cohort: Cohort) -> Reference | None:
@@ -311,7 +316,7 @@ class CampaignCore:
         self._changes.mark(f"campaign:{campaign.id}")
         if named:
             self._reference = None  # accounts under alert do not teach the reference
-        elif campaign.requests_total < _TOLD * campaign.told_requests:
+        elif not campaign.requests or campaign.requests_total < _TOLD * campaign.told_requests:
             return []
         return self._tell(campaign, named)
 

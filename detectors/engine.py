@@ -22,6 +22,7 @@ from detectors.config import DetectConfig
 from detectors.contract import Detector, Report, Tick, Touches
 from detectors.frame import ABSENT, RANKS, EventFrame, FrameBuilder, concat, event_order
 from detectors.population import PopulationSample
+from detectors.signature_replay import SignatureReplay
 from detectors.template_family import KIND as TEMPLATE
 from schemas.activity import Activity
 from schemas.alerts import Alert, Signal
@@ -119,7 +120,9 @@ class Lane:
             yield from self.close_until(newest - newest % self._tick_ms + self._tick_ms)
         if self._closed:
             evidence: list[Evidence] = [*self._cohorts.due(self._partition, self._closed, everything=True)]
-            population = self._population.due(self._partition, self._closed, self._accounts, everything=True)
+            population = self._population.due(
+                self._partition, self._closed, self._accounts, signatures=self._sees_signatures, everything=True
+            )
             if population is not None:
                 evidence.append(population)
             evidence.append(Watermark(source=self._partition, ts=self._closed))
@@ -159,11 +162,15 @@ class Lane:
         self._count(tick, [report for _, report in counted])
         alerts = account_alerts.due(tick, self._accounts, self._config)
         evidence: list[Evidence] = [*self._cohorts.due(self._partition, end)]
-        population = self._population.due(self._partition, end, self._accounts)
+        population = self._population.due(self._partition, end, self._accounts, signatures=self._sees_signatures)
         if population is not None:
             evidence.append(population)
         evidence.append(Watermark(source=self._partition, ts=end, newest=int(frame.ts.max())))
         return TickOutput(end, evidence, signals, alerts, activity)
+
+    @property
+    def _sees_signatures(self) -> bool:
+        return any(detector.ready for detector in self._detectors if detector.name == SignatureReplay.name)
 
     def _slots(self, end: int, frame: EventFrame) -> I64:
         """The account slot of each event; ABSENT where an event has no account."""

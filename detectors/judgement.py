@@ -34,7 +34,10 @@ _MOST: Final = 0.5
 
 
 class Judgement(NamedTuple):
-    """The evidence of one cohort, in bits, signal by signal."""
+    """The evidence of one cohort, in bits, signal by signal.
+
+    `owner` is an open customer whose members were left out of the case; None where they had to be part of it.
+    """
 
     harvest: dict[str, Test]
     coordination: dict[str, Test]
@@ -85,6 +88,8 @@ def judge(cohort: Cohort, reference: Reference, rates: dict[str, float], params:
             "young_accounts": coordination.young_accounts(others, reference),
         }
     else:
+        # Too few others: the customer's members are the case, without what being one customer explains.
+        owner = None
         tests = {"even_shares": coordination.even_shares(members, reference, seed)}
     blind = [field for field in FIELDS if sum(getattr(row, field) is not None for row in rows) < _MOST * len(rows)]
     harvest = _HARVEST[cohort.kind](cohort, members, rates, params)
@@ -155,6 +160,11 @@ def merge_variants(ours: list[int], theirs: list[int]) -> list[int]:
     sketch = BottomK(_VARIANTS, ours)
     sketch.update(theirs)
     return sketch.values
+
+
+def owners(verdict: Judgement) -> list[tuple[str, int]]:
+    """What the open customer is known by whose members a verdict left out."""
+    return [] if verdict.owner is None else [(verdict.owner.field, verdict.owner.value)]
 
 
 def works_for(member: MemberRow) -> bool:

@@ -18,6 +18,7 @@ from schemas.evidence import PopulationEvidence
 _REFRESH_MS: Final = 3_600_000
 _GROWTH: Final = 1.25  # a population that grew by a quarter is sent before the hour is over
 
+SIGNATURES: Final = "signatures"
 FIELDS: Final = ("payment", "email_domain", "signup", "created", "ip_prefix", "asn_agent", "tls_agent")
 
 
@@ -30,9 +31,13 @@ class PopulationSample:
         self._sent_accounts = 0
 
     def due(
-        self, source: int, tick: int, accounts: AccountTable, *, everything: bool = False
+        self, source: int, tick: int, accounts: AccountTable, *, signatures: bool, everything: bool = False
     ) -> PopulationEvidence | None:
-        """Evidence when an hour has passed or the population has grown by a quarter."""
+        """Evidence when an hour has passed or the population has grown by a quarter.
+
+        Args:
+            signatures: whether any response carried a reasoning signature yet.
+        """
         size = len(accounts)
         grown = size >= 8 and size >= _GROWTH * self._sent_accounts
         over = self._sent_at is not None and tick - self._sent_at >= _REFRESH_MS
@@ -55,7 +60,10 @@ class PopulationSample:
             rows=[accounts.row(int(slot)) for slot in changed],
             accounts=int((accounts["requests"] > 0).sum()),
             requests=int(accounts["requests"].sum()),
-            fields={name: float(column.mean()) if len(active) else 0.0 for name, column in columns.items()},
+            fields={
+                **{name: float(column.mean()) if len(active) else 0.0 for name, column in columns.items()},
+                SIGNATURES: float(signatures),
+            },
         )
 
     def snapshot(self) -> bytes:
