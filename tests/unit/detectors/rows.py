@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
+from detectors.population import SIGNATURES
 from detectors.reference import Reference, build
 from schemas.evidence import AccountRow, CohortEvidence, MemberRow, PopulationEvidence
 from tests.unit.detectors.traffic import DAY, START, TICK
@@ -93,5 +94,9 @@ def cohort(members: Iterable[MemberRow], *, source: int = 0, tick: int = START +
     return CohortEvidence(source=source, tick=tick, members=list(members), **(values | more))
 
 
-def sample(rows: list[AccountRow], *, source: int = 0, tick: int = START + TICK) -> PopulationEvidence:
-    return PopulationEvidence(source, tick, rows, len(rows), sum(one.requests for one in rows))
+def sample(
+    rows: list[AccountRow], *, source: int = 0, tick: int = START + TICK, fields: dict[str, float] | None = None
+) -> PopulationEvidence:
+    """A source's sample, from a gateway that reports reasoning signatures unless `fields` say otherwise."""
+    known = {SIGNATURES: 1.0} if fields is None else fields
+    return PopulationEvidence(source, tick, rows, len(rows), sum(one.requests for one in rows), known)

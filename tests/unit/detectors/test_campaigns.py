@@ -136,6 +136,12 @@ class TestAlerts:
         assert less.blind == ["payment", "created"]
         assert less.confidence / less.score < full.confidence / full.score
 
+    def test_where_no_source_reports_signatures_the_alert_says_so(self) -> None:
+        core = make_core()
+        decided(core, sample(honest(POPULATION), fields={}))
+        (alert,) = decided(core, cohort(pool(40), tick=at(1)), tick=at(1))
+        assert alert.blind == ["signatures"]
+
     def test_new_members_are_named_in_an_update(self) -> None:
         core = ready()
         first = decided(core, cohort(pool(40), tick=at(1)), tick=at(1))
@@ -176,6 +182,11 @@ class TestAlerts:
         staff = [member(f"staff{n}", requests=20, payment=1, email_domain=2) for n in range(110)]
         alerts = decided(core, cohort([*pool(60), *staff], tick=at(1), slots=list(range(64))), tick=at(1))
         assert sorted(named(alerts)) == sorted(one.row.account for one in pool(60))
+
+    def test_a_campaign_of_one_payment_names_its_accounts_or_is_not_told(self) -> None:
+        one_card = pool(40, payment=1)
+        alerts = decided(ready(), cohort(one_card, tick=at(1)), tick=at(1))
+        assert alerts == [] or len(named(alerts)) == 40
 
     def test_more_than_a_thousand_accounts_are_split_over_messages(self) -> None:
         alerts = decided(ready(), cohort(pool(2300), tick=at(1)), tick=at(1))

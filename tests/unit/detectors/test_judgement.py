@@ -103,8 +103,7 @@ class TestLookAlikes:
             for n in range(count)
         ]
         verdict = weigh(members, variants=3000)
-        assert verdict.owner is not None
-        assert (verdict.owner.field, verdict.owner.value) == ("payment", 1)
+        assert set(verdict.coordination) == {"even_shares"}, "what its staff share is explained"
         assert not verdict.alerts(PARAMS)
 
     def test_a_school_class_with_one_assignment(self) -> None:
@@ -166,7 +165,13 @@ class TestOwner:
     def test_a_pool_beside_one_customer_still_makes_its_case(self) -> None:
         """A roll-out that uses the same public template must not shield the pool, nor be shielded against."""
         staff = [member(f"staff{n}", requests=20, payment=1, email_domain=2) for n in range(60)]
-        assert weigh([*staff, *pool(60)], variants=900).alerts(PARAMS)
+        verdict = weigh([*staff, *pool(60)], variants=900)
+        assert verdict.alerts(PARAMS)
+        assert verdict.owner is None, "under the share that declares an owner"
+        more = [member(f"more{n}", requests=20, payment=1, email_domain=2) for n in range(60)]
+        verdict = weigh([*staff, *more, *pool(60)], variants=900)
+        assert verdict.owner is not None
+        assert (verdict.owner.field, verdict.owner.value, len(verdict.owner.accounts)) == ("payment", 1, 120)
         assert not weigh([*staff, *pool(5)], variants=900).alerts(PARAMS)
 
 
