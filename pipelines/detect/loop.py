@@ -41,6 +41,8 @@ from schemas.evidence import Evidence
 # A quiet worker wakes this often: often enough to close idle partitions in time.
 _POLL_MS: Final = 100
 _CONTROL_EVERY_S: Final = 0.2
+# A group may hand out nothing in its first round, before its leader has seen the topics' partitions.
+_NO_SHARE_S: Final = 5.0
 
 
 class Counters(Struct):
@@ -105,7 +107,7 @@ class DetectLoop:
         self._steady = steady
         self._states: dict[int, PartitionState] = {}
         self._suspended: dict[int, PartitionState] = {}
-        self._assigned = False
+        self._assigned_at: float | None = None
         self._control_at = 0.0
         self._started = False
         self.counters = Counters()
@@ -144,8 +146,10 @@ class DetectLoop:
     @property
     def done(self) -> bool:
         """Everything there was when asked is read, closed, sent and committed (for `--once`)."""
-        if not self._assigned or self._suspended:
+        if self._assigned_at is None or self._suspended:
             return False
+        if not self._states:
+            return self._steady() - self._assigned_at >= _NO_SHARE_S
         if not all(state.idle for state in self._states.values()):
             return False
         for state in self._states.values():
@@ -190,7 +194,7 @@ class DetectLoop:
                 f"partitions {sorted(split)} were assigned without all of {', '.join(sorted(self._topics))}, so an "
                 "account's events would not meet; all workers of the group must run this version with the same topics"
             )
-        self._assigned = True
+        self._assigned_at = self._steady()
         dropped: set[TopicPartition] = set()
         for number in sorted(numbers):
             kept = self._suspended.pop(number, None)

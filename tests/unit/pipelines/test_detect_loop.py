@@ -302,10 +302,12 @@ def test_done_waits_for_everything_and_needs_an_assignment() -> None:
     assert not rig.loop.done
 
 
-def test_a_worker_without_partitions_is_done() -> None:
+def test_a_worker_that_stays_without_partitions_is_done() -> None:
     rig = Rig()
     rig.source.assign()
     rig.step()
+    assert not rig.loop.done, "the group's first round may hand out nothing"
+    rig.step(seconds=5.0)
     assert rig.loop.done
 
 
