@@ -213,7 +213,7 @@ class CampaignCore:
         verdict = judgement.judge(cohort, benign, self._rates(benign), self._params)
         if verdict.alerts(self._params):
             self._record(campaign, cohort, verdict)
-            cohort.owners = judgement.owners(verdict)
+        cohort.owners = judgement.owners(verdict)
         self._renew(campaign, benign)
         self._changes.mark(f"cohort:{cohort.id}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
@@ -75,6 +75,7 @@ class CohortBook:
         self._cohorts: OrderedDict[Key, _Cohort] = OrderedDict()
         self._of_account: dict[str, dict[Key, None]] = {}
         self._dirty: dict[Key, None] = {}
+        self._classes: dict[str, Counter[int]] = {}
         self.evicted = 0
 
     def __len__(self) -> int:
@@ -88,10 +89,19 @@ class CohortBook:
         cohort = self._cohorts.get(key)
         return len(cohort.members) if cohort else 0
 
-    def at_least(self, kind: str, members: int) -> tuple[int, int]:
-        """How many cohorts of a kind have at least so many members, of how many."""
-        sizes = [len(cohort.members) for (k, _), cohort in self._cohorts.items() if k == kind]
-        return sum(size >= members for size in sizes), len(sizes)
+    def as_wide(self, kind: str, members: int) -> tuple[int, int]:
+        """How many cohorts of a kind are of the same size or larger, of how many; sizes in powers of two."""
+        classes = self._classes.get(kind, Counter())
+        wide = sum(count for size, count in classes.items() if size >= members.bit_length())
+        return wide, classes.total()
+
+    def _resize(self, kind: str, before: int | None, now: int | None) -> None:
+        """Count a cohort in the class of its size; None for one that was not there, or is gone."""
+        classes = self._classes.setdefault(kind, Counter())
+        if before is not None:
+            classes[before.bit_length()] -= 1
+        if now is not None:
+            classes[now.bit_length()] += 1
 
     def touch(self, key: Key, touches: Iterable[Touch], variants: Iterable[int], patterns: Iterable[str]) -> None:
         """Add requests to a cohort, which is made if need be."""
@@ -100,7 +110,9 @@ class CohortBook:
             cohort = self._cohorts[key] = _Cohort({}, [], None, 0, [], {})
             if len(self._cohorts) > self._params.capacity:
                 self._drop(next(iter(self._cohorts)))
+            self._resize(key[0], None, 0)
         self._cohorts.move_to_end(key)
+        before = len(cohort.members)
         for touch in touches:
             member = cohort.members.get(touch.account)
             if member is None:
@@ -115,6 +127,7 @@ class CohortBook:
             member.first = min(member.first, touch.first)
             member.last = max(member.last, touch.last)
             cohort.dirty[touch.account] = None
+        self._resize(key[0], before, len(cohort.members))
         sketch = BottomK(_VARIANTS, cohort.variants)
         sketch.update(variants)
         cohort.variants = sketch.values
@@ -145,12 +158,14 @@ class CohortBook:
         for key in self._of_account.pop(account, {}):
             cohort = self._cohorts[key]
             del cohort.members[account]
+            self._resize(key[0], len(cohort.members) + 1, len(cohort.members))
             cohort.dirty.pop(account, None)
             if not cohort.members:
                 self._drop(key)
 
     def _drop(self, key: Key) -> None:
         cohort = self._cohorts.pop(key)
+        self._resize(key[0], len(cohort.members), None)
         self._dirty.pop(key, None)
         for account in cohort.members:
             keys = self._of_account[account]
@@ -215,8 +230,9 @@ class CohortBook:
         )
         self._cohorts = OrderedDict(cohorts)
         self._dirty = dict.fromkeys(dirty)
-        self._of_account = {}
+        self._of_account, self._classes = {}, {}
         for key, cohort in self._cohorts.items():
+            self._resize(key[0], None, len(cohort.members))
             for account in cohort.members:
                 self._of_account.setdefault(account, {})[key] = None
 

@@ -278,7 +278,7 @@ class Lane:
         self, frame: EventFrame, row: int, detector: Detector, cohort: tuple[str, int], before: int
     ) -> Signal:
         members = self._cohorts.members(cohort)
-        wider, of = self._cohorts.at_least(cohort[0], members)
+        wider, of = self._cohorts.as_wide(cohort[0], members)
         return Signal(
             ts=int(frame.ts[row]),
             request_id=None,

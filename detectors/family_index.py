@@ -97,13 +97,13 @@ class FamilyIndex:
         """The families of texts.
 
         Args:
-            shingles: (n,) distinct within a text. owner: (n,) the text of each.
+            shingles: (n,). owner: (n,) the text of each; a shingle that a text repeats counts once.
             most: families of one text at most, the oldest of them.
 
         Returns:
             Pairs (text, family key), by text.
         """
-        texts, numbers = [], []
+        texts, numbers, places = [], [], []
         for part in (self._old, self._new):
             left = np.searchsorted(part.shingles, shingles, "left")
             count = np.searchsorted(part.shingles, shingles, "right") - left
@@ -112,12 +112,21 @@ class FamilyIndex:
             where = np.repeat(left[hit] - np.cumsum(total) + total, total) + np.arange(total.sum())
             texts.append(np.repeat(owner[hit], total))
             numbers.append(part.families[where])
-        text, number = np.concatenate(texts), np.concatenate(numbers)
+            # An entry of the index stands for one shingle of one family.
+            places.append(where + len(self._old.shingles) * (part is self._new))
+        text, number, place = np.concatenate(texts), np.concatenate(numbers), np.concatenate(places)
         if not len(text):
             return text, np.empty(0, np.uint64)
-        pairs, hits = np.unique(np.stack([text, number]), axis=1, return_counts=True)
-        sizes = np.array(self._sizes, np.int64)[pairs[1]]
-        text, number = pairs[:, hits >= self._overlap * sizes]
+        order = np.lexsort((place, number, text))
+        text, number, place = text[order], number[order], place[order]
+        pair = np.ones(len(text), np.bool_)
+        pair[1:] = (text[1:] != text[:-1]) | (number[1:] != number[:-1])
+        distinct = pair.copy()
+        distinct[1:] |= place[1:] != place[:-1]
+        hits = np.add.reduceat(distinct, np.flatnonzero(pair), dtype=np.int64)
+        text, number = text[pair], number[pair]
+        enough = hits >= self._overlap * np.array(self._sizes, np.int64)[number]
+        text, number = text[enough], number[enough]
         first = np.searchsorted(text, text, "left")
         kept = np.arange(len(text)) - first < most
         keys = np.array([self._keys[i] for i in number[kept].tolist()], np.uint64)

@@ -21,7 +21,7 @@ from detectors.frame import EventFrame
 from detectors.hashing import U64, combine, mix
 from detectors.params import FeatureParams, TemplateParams
 from detectors.sketches import AccountCounter
-from detectors.text import Ragged, normalise, shingles, words
+from detectors.text import Ragged, concat_ragged, normalise, shingles, words
 
 KIND: Final = "template"
 
@@ -84,8 +84,7 @@ class TemplateFamily:
         # What varies is the user's turn, also under a system prompt that does not.
         identity = _text_identity(frame.shingles)
         turn = np.where(frame.text_code >= 0, frame.text_code, frame.system_code)
-        carriers = {new: self._recent.carriers(signature, _OVERLAP) for new, signature in found.new.items()}
-        touches = Touches(KIND, row, key, identity[turn[row]], carriers)
+        touches = Touches(KIND, row, key, identity[turn[row]], self._recent.carriers(found.new))
         return Report(no_findings(), [touches], {})
 
     def learn(self, tick: Tick) -> None:
@@ -239,20 +238,22 @@ class _Recent:
             self._carriers.pop(0)
             self._held -= len(gone.values) + gone.rows
 
-    def carriers(self, signature: U64, overlap: float) -> list[Carrier]:
-        """Earlier requests that carry at least the given share of a signature."""
-        if not self._values:
-            return []
+    def carriers(self, families: dict[int, U64]) -> dict[int, list[Carrier]]:
+        """For each new family (key and signature), the earlier requests that belong to it."""
+        if not families or not self._values:
+            return {}
         if self._joined is None:
-            lengths = np.concatenate([part.lengths for part in self._values])
-            values = np.concatenate([part.values for part in self._values])
-            joined = Ragged(values, np.concatenate([[0], np.cumsum(lengths)]))
+            joined = concat_ragged(self._values)
             self._joined = joined, [carrier for part in self._carriers for carrier in part]
         texts, who = self._joined
-        inside = np.isin(texts.values, signature)
-        hits = np.bincount(texts.row_ids()[inside], minlength=texts.rows)
-        found = np.flatnonzero(hits >= max(overlap * len(signature), 1))
-        return [Carrier(*who[i]) for i in found.tolist()]
+        index = FamilyIndex(len(families), _OVERLAP)
+        for key, signature in families.items():
+            index.add(key, signature)
+        out: dict[int, list[Carrier]] = {}
+        rows, keys = index.match(texts.values, texts.row_ids(), len(families))
+        for row, key in zip(rows.tolist(), keys.tolist(), strict=True):
+            out.setdefault(key, []).append(Carrier(*who[row]))
+        return out
 
     def snapshot(self) -> list[_Batch]:
         return [
