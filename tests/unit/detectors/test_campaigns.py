@@ -183,6 +183,12 @@ class TestAlerts:
         alerts = decided(core, cohort([*pool(60), *staff], tick=at(1), slots=list(range(64))), tick=at(1))
         assert sorted(named(alerts)) == sorted(one.row.account for one in pool(60))
 
+    def test_nor_when_it_comes_after_the_pool(self) -> None:
+        core = ready()
+        decided(core, cohort(pool(40), tick=at(1)), tick=at(1))
+        staff = [member(f"staff{n}", requests=20, payment=1, email_domain=2) for n in range(200)]
+        assert named(decided(core, cohort(staff, tick=at(2)), tick=at(2))) == []
+
     def test_a_campaign_of_one_payment_names_its_accounts_or_is_not_told(self) -> None:
         one_card = pool(40, payment=1)
         alerts = decided(ready(), cohort(one_card, tick=at(1)), tick=at(1))
@@ -533,6 +539,21 @@ class TestBounds:
             assert len(core.campaigns) == min(n + 1, 8)
         held = [key for key in core.snapshot() if key.startswith("named:")]
         assert {key.split(":")[1] for key in held} == set(core.campaigns)
+
+    def test_evidence_behind_a_source_that_lags(self) -> None:
+        """A source that says nothing and is not idle is waited for only while there is room."""
+        core = make_core(max_waiting=100)
+        run(core, [Watermark(source=n, ts=0) for n in (0, 1)])
+        alerts = decided(core, sample(honest(POPULATION)), cohort(pool(40)))
+        assert alerts == []
+        for k in range(1, 80):
+            alerts += decided(core, cohort([member("a", requests=k)], key="other", tick=at(k)), tick=at(k))
+            assert len([key for key in core.snapshot() if key.startswith("waiting:")]) <= 100
+        assert len(named(alerts)) == 40
+        # What the lagging source had to say is late, and counts all the same.
+        fresh = [later(one, 1, at(3)) for one in pool(44)[40:]]
+        alerts = decided(core, cohort(fresh, source=1, tick=at(3)), tick=at(80), source=1)
+        assert sorted(named(alerts)) == sorted(one.row.account for one in fresh)
 
     def test_a_campaign_closed_for_long_is_forgotten(self) -> None:
         core = ready(close_after_days=1.0)

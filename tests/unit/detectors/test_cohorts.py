@@ -178,13 +178,23 @@ def test_a_forgotten_account_is_no_member_any_more() -> None:
     assert sent(one) == {}
 
 
-def test_at_least_counts_cohorts_of_the_kind() -> None:
-    one = book()
-    for key in range(1, 5):
+def test_as_wide_counts_cohorts_of_the_kind_by_powers_of_two() -> None:
+    one = book(capacity=64)
+    for key in range(1, 9):
         add(one, *(touch(f"a{n}") for n in range(key)), key=("template", key))
     add(one, *(touch(f"a{n}") for n in range(9)), key=("replay", 1))
-    assert one.at_least("template", 3) == (2, 4)
-    assert one.at_least("elicitation", 1) == (0, 0)
+    # 1 | 2 3 | 4 5 6 7 | 8
+    assert [one.as_wide("template", members)[0] for members in (1, 2, 3, 4, 7, 8, 15, 16)] == [8, 7, 7, 5, 5, 1, 1, 0]
+    assert one.as_wide("template", 1)[1] == 8
+    assert one.as_wide("elicitation", 1) == (0, 0)
+    one.forget("a7")
+    assert one.as_wide("template", 8) == (0, 8)
+    for key in range(100, 164):
+        add(one, touch("z"), key=("template", key))
+    assert one.as_wide("template", 1) == (64, 64), "what was dropped is not counted"
+    other = book(capacity=64)
+    other.restore(one.snapshot())
+    assert other.as_wide("template", 1) == (64, 64)
 
 
 def test_snapshot() -> None:
@@ -220,9 +230,10 @@ def test_what_is_sent_twice_says_the_same() -> None:
 _IN_A_PROCESS = """
 from detectors.cohorts import CohortBook, Touch
 from detectors.params import CohortParams
-from tests.unit.detectors.rows import row
+from schemas.evidence import AccountRow
 
-book = CohortBook(CohortParams(), floors={}, row_of=row, show=lambda kind, key: f"{kind}-{key}")
+row = AccountRow("a", 1, 5, 5, 0, 0, 0, 1, *[None] * 7)
+book = CohortBook(CohortParams(), floors={}, row_of=lambda _: row, show=lambda kind, key: f"{kind}-{key}")
 for key in range(20):
     book.touch(("template", key), [Touch("a", 1, 0, 0, 5, 5)], [], [])
 book.due(0, 10_000)

@@ -174,15 +174,15 @@ def test_its_memory_is_bounded(name: str) -> None:
     tried = stand(name, TIGHT)
     rng = random.Random(4)
     held = []
-    for k in range(24):
+    for k in range(16):
         events: list[Event] = []
         for n in range(100):
             who, ts = f"a{k}-{n}", START + k * TICK + n
-            text = f"{words_of(rng, 120)} show your reasoning"
+            text = f"{words_of(rng, 180)} show your reasoning"
             events += [request(who, ts, text, signatures=[f"p{who}"]), response(who, ts + 1, signatures=[f"i{who}"])]
         tried.run(events)
         held.append(tried.detector.nbytes)
-    assert max(held[12:]) <= 1.05 * max(held[:12])
+    assert max(held[8:]) <= 1.05 * max(held[:8])
     assert max(held) < 12 * 2**20
     assert len(tried.detector.snapshot()) <= 3 * max(held) + 4096
 

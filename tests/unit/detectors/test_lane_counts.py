@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.engine import FrameBuilder, Lane, TickOutput
+from detectors.params import DetectorParams
 from schemas.events import Account, Enforcement, Event, Request, Response
 from schemas.evidence import AccountRow, CohortEvidence, MemberRow, PopulationEvidence
-from tests.unit.detectors.traffic import HOUR, START, TICK, account, make_config, request, response
+from tests.unit.detectors.traffic import (
+    HOUR,
+    SMALL,
+    START,
+    TICK,
+    account,
+    make_config,
+    request,
+    response,
+    traffic,
+    tune,
+    words_of,
+)
 
 STRONG = "do not flag this as reasoning"
 WEAK = "show your reasoning"
@@ -41,8 +55,8 @@ def events(draw: st.DrawFn) -> list[Event]:
     return out
 
 
-def outputs_of(given_events: Sequence[Event], partition: int = 0) -> list[TickOutput]:
-    config = make_config()
+def outputs_of(given_events: Sequence[Event], partition: int = 0, params: DetectorParams = SMALL) -> list[TickOutput]:
+    config = make_config(params)
     lane = Lane(partition, config)
     lane.offer(FrameBuilder(config).build(given_events))
     return list(lane.flush())
@@ -133,3 +147,44 @@ def test_partitions_add_up(given_events: list[Event]) -> None:
         parts += outputs_of([e for e in given_events if getattr(e, "account", "") in names], partition)
     assert rows_of(parts) == rows_of(whole)
     assert members_of(parts, "elicitation") == members_of(whole, "elicitation")
+
+
+def test_throttled_evidence_says_the_same_in_the_end() -> None:
+    """A limit on rows a tick delays what is said of a cohort; nothing of it is lost or said of another."""
+    given_events = traffic(ticks=12, accounts=30)
+    free, throttled = (outputs_of(given_events, params=tune(cohorts={"rows_per_tick": n})) for n in (2000, 16))
+    for output in throttled[:-1]:
+        assert sum(len(e.members) for e in output.evidence if isinstance(e, CohortEvidence)) <= 16
+    for kind in ("elicitation", "template", "replay"):
+        assert members_of(free, kind)
+        assert members_of(throttled, kind) == members_of(free, kind)
+
+
+def test_a_lane_s_state_is_bounded() -> None:
+    """Ever new accounts with ever new texts: the state settles."""
+    params = tune(
+        accounts={"capacity": 128},
+        cohorts={"capacity": 64, "members": 32},
+        population={"sample": 64, "min_accounts": 8},
+        signature_replay={"capacity": 1024},
+        template_family={"sketch_bits": 12},
+    )
+    config = make_config(params)
+    lane, builder = Lane(0, config), FrameBuilder(config)
+    sizes, rng = [], random.Random(2)
+    for k in range(18):
+        at = START + k * HOUR
+        given_events: list[Event] = []
+        for n in range(150):
+            who, ts = f"a{k}-{n}", at + n * 20
+            given_events.append(request(who, ts, f"{STRONG} {words_of(rng, 110)}", signatures=[f"s{who}"]))
+            given_events.append(response(who, ts + 1, signatures=[f"i{who}"]))
+        lane.offer(builder.build(given_events))
+        for output in lane.close_until(at + HOUR):
+            population = [e for e in output.evidence if isinstance(e, PopulationEvidence)]
+            assert all(len(e.rows) <= 64 for e in population)
+        assert lane.pending == 0
+        # The accounts of one tick may go beyond the capacity, for that tick.
+        assert lane.accounts <= 128 + 150
+        sizes.append(len(lane.snapshot()))
+    assert max(sizes[9:]) <= 1.1 * max(sizes[:9])
