@@ -99,7 +99,7 @@ def everyday(
             )
         client = _client(rng)
         requests = max(1, min(120, round(rng.lognormvariate(math.log(3), 1.2))))
-        events += _calls(rng, account, _times(rng, requests, begin, end), text, lambda _, c=client: c, system=system)
+        events += _calls(rng, account, _times(rng, requests, begin, end), text, _always(client), system=system)
     return events
 
 
@@ -182,7 +182,7 @@ def company(seed: int, name: str, staff: int, *, system: str, begin: int = START
         )
         client = Client(ip=f"192.0.2.{index % 250 + 1}", asn=64_700, user_agent=_AGENTS[1][0], tls="tls-1")
         times = [begin + d * DAY + int(rng.uniform(9, 17) * HOUR) for d in range(3) for _ in range(rng.randint(1, 3))]
-        events += _calls(rng, account, sorted(times), plain, lambda _, c=client: c, system=system)
+        events += _calls(rng, account, sorted(times), plain, _always(client), system=system)
     return events
 
 
@@ -197,7 +197,7 @@ def school_class(seed: int, name: str, pupils: int, *, begin: int) -> list[Event
         times = sorted(begin + rng.randrange(HOUR) for _ in range(rng.randint(1, 4)))
         created = begin - rng.randrange(400 * DAY)
         events.append(Account(ts=begin, account=account, created=created, plan="free", email_domain=_pick(rng, _MAIL)))
-        events += _calls(rng, account, times, lambda r: f"{assignment} {words(r, 0, 8)}", lambda _, c=client: c)
+        events += _calls(rng, account, times, lambda r: f"{assignment} {words(r, 0, 8)}", _always(client))
     return events
 
 
@@ -267,6 +267,10 @@ def _calls(
             signatures=[issued],
             usage=Usage(input=60, output=200, reasoning=150),
         )
+
+
+def _always(client: Client) -> Callable[[Random], Client]:
+    return lambda _: client
 
 
 def _times(rng: Random, count: int, begin: int, end: int) -> list[int]:

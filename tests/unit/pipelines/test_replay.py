@@ -252,7 +252,7 @@ def test_an_output_that_is_an_input_is_refused_and_left_alone(tmp_path: Path, co
             {"alerts": free, "dead_letters": same},
         ):
             with pytest.raises(UsageError, match="is an input; write the output elsewhere"):
-                replay.run([path], config=config, **outputs)
+                replay.run([path], config=config, **outputs)  # type: ignore[arg-type]
     assert path.read_bytes() == before
     with pytest.raises(UsageError, match="need a file each"):
         replay.run([path], config=config, alerts=free, signals=free)

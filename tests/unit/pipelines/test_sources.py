@@ -61,14 +61,13 @@ def raws(*paths: Path) -> list[bytes]:
     return [line.raw for line in read(*paths)]
 
 
-def with_suffix(text: str) -> Any:
-    return pytest.mark.parametrize("suffix", text.split())
-
-
 in_every_format = pytest.mark.parametrize("suffix", PACKED)
 
 
-@with_suffix(".jsonl .ndjson .json .jsonl.gz .ndjson.gz .json.gz .jsonl.zst .ndjson.zst .json.zst .JSONL .Jsonl.GZ")
+@pytest.mark.parametrize(
+    "suffix",
+    ".jsonl .ndjson .json .jsonl.gz .ndjson.gz .json.gz .jsonl.zst .ndjson.zst .json.zst .JSONL .Jsonl.GZ".split(),
+)
 def test_every_text_format_is_read(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"events.of.july{suffix}"
     packed = pack(tmp_path / f"x{suffix.lower()}", event(1) + b"\n" + event(2) + b"\n")
