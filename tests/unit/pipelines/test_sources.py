@@ -65,20 +65,7 @@ in_every_format = pytest.mark.parametrize("suffix", PACKED)
 
 
 @pytest.mark.parametrize(
-    "suffix",
-    [
-        ".jsonl",
-        ".ndjson",
-        ".json",
-        ".jsonl.gz",
-        ".ndjson.gz",
-        ".json.gz",
-        ".jsonl.zst",
-        ".ndjson.zst",
-        ".json.zst",
-        ".JSONL",
-        ".Jsonl.GZ",
-    ],
+    "suffix", [*(t + p for t in (".jsonl", ".ndjson", ".json") for p in ("", ".gz", ".zst")), ".JSONL.Gz"]
 )
 def test_every_text_format_is_read(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"events.of.july{suffix}"
