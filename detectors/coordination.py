@@ -26,6 +26,8 @@ _FIELD_CAP: Final = 4.0
 _FIELD_FLOOR: Final = 2.0  # several fields are looked at, so one chance in ten would be met too often
 _RARE: Final = 0.01  # a value held by more than one in a hundred benign accounts links nobody
 _PUBLIC: Final = 0.05  # a mail domain of more than one in twenty benign accounts is a public one
+_PLACE_SHARE: Final = 0.3
+_PLACE_LEAST: Final = 5
 _MIN_KNOWN: Final = 8  # members with a field before it is tested
 _LARGEST_GROUP: Final = 512  # members looked at: beyond that every test is certain anyway
 
@@ -127,7 +129,7 @@ def young_accounts(members: Sequence[MemberRow], reference: Reference) -> Test:
 
 
 class Owner(NamedTuple):
-    """One customer among the members: the field and value that say so, and the accounts."""
+    """One customer, or one place, among the members: the field and value that say so, and the accounts."""
 
     field: str
     value: int
@@ -140,22 +142,38 @@ def declared_owner(rows: Sequence[AccountRow], reference: Reference, share: floa
     A campaign hides that it has one owner. A company roll-out or a class declares it: one payment or one
     mail domain of its own. What such members share is thereby explained, and is no evidence.
     """
-    best: Owner | None = None
+    found = []
     for field in ("payment", "email_domain"):
-        holders: dict[int, list[str]] = {}
-        for row in rows:
-            value = getattr(row, field)
-            if value is not None:
-                holders.setdefault(value, []).append(row.account)
-        known = sum(map(len, holders.values()))
-        if known < _MIN_KNOWN:
-            continue
-        top = max(holders, key=lambda value: (len(holders[value]), value))
+        top = _widest(rows, field, share)
         # A payment has one payer; a mail domain may be a public one, which declares nothing.
-        own = field == "payment" or reference.frequency(field, top) <= _PUBLIC
-        if own and len(holders[top]) >= share * known and (best is None or len(holders[top]) > len(best.accounts)):
-            best = Owner(field, top, frozenset(holders[top]))
-    return best
+        if top is not None and (field == "payment" or reference.frequency(field, top.value) <= _PUBLIC):
+            found.append(top)
+    return max(found, key=lambda owner: len(owner.accounts), default=None)
+
+
+def one_place(rows: Sequence[AccountRow]) -> Owner | None:
+    """The members on one network, if they are many: a school, an office, a shared exit.
+
+    One place explains all that its people have in common, their clients as well, and hides nothing; a pool
+    that hides is on many networks.
+    """
+    found = [top for field in ("ip_prefix", "signup") if (top := _widest(rows, field, _PLACE_SHARE)) is not None]
+    found = [top for top in found if len(top.accounts) >= _PLACE_LEAST]
+    return max(found, key=lambda owner: len(owner.accounts), default=None)
+
+
+def _widest(rows: Sequence[AccountRow], field: str, share: float) -> Owner | None:
+    """The value that most rows hold, if they are at least `share` of the rows with the field."""
+    holders: dict[int, list[str]] = {}
+    for row in rows:
+        value = getattr(row, field)
+        if value is not None:
+            holders.setdefault(value, []).append(row.account)
+    known = sum(map(len, holders.values()))
+    if known < _MIN_KNOWN:
+        return None
+    top = max(holders, key=lambda value: (len(holders[value]), value))
+    return Owner(field, top, frozenset(holders[top])) if len(holders[top]) >= share * known else None
 
 
 def shared_infrastructure(rows: Sequence[AccountRow], reference: Reference, cap: float) -> Test:

@@ -36,13 +36,15 @@ _MOST: Final = 0.5
 class Judgement(NamedTuple):
     """The evidence of one cohort, in bits, signal by signal.
 
-    `owner` is an open customer whose members were left out of the case; None where they had to be part of it.
+    `owner` is an open customer, `place` one network, whose members were left out of the case; None where
+    there is none, or where they had to be part of it.
     """
 
     harvest: dict[str, Test]
     coordination: dict[str, Test]
     owner: Owner | None
     blind: list[str]
+    place: Owner | None = None
 
     @property
     def harvest_bits(self) -> float:
@@ -77,8 +79,10 @@ def judge(cohort: Cohort, reference: Reference, rates: dict[str, float], params:
     members = [cohort.members[account] for account in sorted(cohort.members)]
     rows = [member.row for member in members]
     owner = coordination.declared_owner(rows, reference, params.declared_share)
-    # Members of one open customer are explained by it: the others have to make the case.
-    others = members if owner is None else [m for m in members if m.row.account not in owner.accounts]
+    place = coordination.one_place(rows)
+    # Members of one open customer, or in one place, are explained by it: the others have to make the case.
+    explained = {account for group in (owner, place) if group is not None for account in group.accounts}
+    others = [member for member in members if member.row.account not in explained]
     seed = int.from_bytes(hashlib.blake2b(cohort.id.encode(), digest_size=8).digest(), "little")
     if len(others) >= params.min_accounts:
         strangers = [member.row for member in others]
@@ -88,12 +92,12 @@ def judge(cohort: Cohort, reference: Reference, rates: dict[str, float], params:
             "young_accounts": coordination.young_accounts(others, reference),
         }
     else:
-        # Too few others: the customer's members are the case, without what being one customer explains.
-        owner = None
+        # Too few others: all members are the case, without what one customer or one place explains.
+        owner, place, others = None, None, members
         tests = {"even_shares": coordination.even_shares(members, reference, seed)}
     blind = [field for field in FIELDS if sum(getattr(row, field) is not None for row in rows) < _MOST * len(rows)]
-    harvest = _HARVEST[cohort.kind](cohort, members, rates, params)
-    return Judgement(harvest, tests, owner, blind)
+    harvest = _HARVEST[cohort.kind](cohort, others, rates, params)
+    return Judgement(harvest, tests, owner, blind, place)
 
 
 def _template(
@@ -163,8 +167,8 @@ def merge_variants(ours: list[int], theirs: list[int]) -> list[int]:
 
 
 def owners(verdict: Judgement) -> list[tuple[str, int]]:
-    """What the open customer is known by whose members a verdict left out."""
-    return [] if verdict.owner is None else [(verdict.owner.field, verdict.owner.value)]
+    """What the customer and the place are known by whose members a verdict left out."""
+    return [(group.field, group.value) for group in (verdict.owner, verdict.place) if group is not None]
 
 
 def works_for(member: MemberRow) -> bool:

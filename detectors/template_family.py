@@ -149,7 +149,13 @@ class TemplateFamily:
         frequent = np.flatnonzero(counts >= self._params.min_accounts)
         if len(frequent) < _MIN_SHARED:
             return _Families(np.empty(0, np.int64), np.empty(0, np.uint64), {})
-        values, owner, counts = texts.values[frequent], texts.row_ids()[frequent], counts[frequent]
+        values, owner = texts.values[frequent], texts.row_ids()[frequent]
+        # A phrase that a text repeats is one phrase.
+        order = np.lexsort((values, owner))
+        once = np.ones(len(order), np.bool_)
+        once[1:] = (values[order][1:] != values[order][:-1]) | (owner[order][1:] != owner[order][:-1])
+        kept = order[once]
+        values, owner, counts = values[kept], owner[kept], counts[frequent][kept]
         widest = np.zeros(texts.rows, np.int64)
         np.maximum.at(widest, owner, counts)
         wide = counts * _LEVELS >= widest[owner]

@@ -91,7 +91,7 @@ class InputSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     max_future_s: Annotated[
         int,
         Meta(ge=0, le=31_536_000, description="seconds that `ts` may lie ahead of the worker's clock"),
-    ] = 86_400
+    ] = 300
 
 
 class ClickHouseSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

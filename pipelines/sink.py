@@ -67,7 +67,7 @@ class SinkSource(Protocol):
     def end(self, partition: TopicPartition) -> int:
         """Offset after the last record that the broker is known to have."""
 
-    def refresh_ends(self, partitions: Iterable[TopicPartition]) -> None:
+    def refresh_ends(self, partitions: Iterable[TopicPartition]) -> bool:
         """Ask the broker for the ends now."""
 
     def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:

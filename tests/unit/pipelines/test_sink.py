@@ -79,8 +79,9 @@ class Broker:
     def end(self, partition: TopicPartition) -> int:
         return len(self.logs[partition])
 
-    def refresh_ends(self, partitions: Iterable[TopicPartition]) -> None:
+    def refresh_ends(self, partitions: Iterable[TopicPartition]) -> bool:
         assert set(partitions) <= self.owned
+        return True
 
     def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
         return {partition: self.commits.get(partition) for partition in partitions}
