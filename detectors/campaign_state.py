@@ -27,6 +27,7 @@ class Cohort(msgspec.Struct):
     judged_harvest: int = 0
     judged_at: int = 0
     campaign: str | None = None
+    generation: int = 0
     members: dict[str, MemberRow] = {}
 
     @property

@@ -253,7 +253,9 @@ class CampaignCore:
         return None
 
     def _found(self, cohort: Cohort, tick: int) -> Campaign:
-        digest = hashlib.blake2b(cohort.id.encode(), digest_size=6).hexdigest()
+        # A campaign that was forgotten and is found again is another one: versions of an alert only grow.
+        origin = f"{cohort.id}#{cohort.generation}" if cohort.generation else cohort.id
+        digest = hashlib.blake2b(origin.encode(), digest_size=6).hexdigest()
         campaign = Campaign(id=f"c-{digest}", founded=tick, cohorts=[cohort.id])
         if len(self._campaigns) >= self._params.max_campaigns:
             self._forget(min(self._campaigns.values(), key=lambda c: (c.status != "closed", c.last_seen, c.id)))
@@ -268,6 +270,7 @@ class CampaignCore:
         for name in campaign.cohorts:
             if name in self._cohorts:
                 self._cohorts[name].campaign = None
+                self._cohorts[name].generation += 1
                 self._changes.mark(f"cohort:{name}")
         self._changes.drop(f"campaign:{campaign.id}")
         for shard in range(SHARDS):

@@ -31,6 +31,7 @@ _SIGNATURE: Final = 16  # least shared shingles that a family is recognised by
 _OVERLAP: Final = 0.5  # of the signature, in a member
 _PER_TEXT: Final = 2  # families of one text and level
 _FAMILIES: Final = 16_384
+_CARRIER_BYTES: Final = 200  # a tuple of an account and four numbers, about
 _RECENT: Final = 2**17  # shingles of recent requests kept, to find a family's first carriers
 
 
@@ -169,23 +170,29 @@ class TemplateFamily:
             text, key = self._families.match(values[of], owner[of], _PER_TEXT)
             found_text.append(text)
             found_key.append(key)
-            # A text that belongs to no known family founds one, named by its least shared shingle.
+            # A text that belongs to no known family founds one, together with others of its kind.
             alone = of & ~np.isin(owner, text)
-            signature = _least(values[alone], owner[alone], _SIGNATURE)
-            for i, (row, name) in enumerate(
-                zip(np.unique(owner[alone]).tolist(), signature.values[signature.offsets[:-1]].tolist(), strict=True)
-            ):
-                own = signature.take(np.array([i])).values
-                if name in new and np.isin(new[name], own).mean() < _OVERLAP:
-                    continue
-                new.setdefault(name, own)
-                found_text.append(np.array([row]))
-                found_key.append(np.array([name], np.uint64))
+            signatures = _least(values[alone], owner[alone], _SIGNATURE)
+            for i, row in enumerate(np.unique(owner[alone]).tolist()):
+                signature = signatures.take(np.array([i])).values
+                name = self._name(signature, new)
+                if name is not None:
+                    new.setdefault(name, signature)
+                    found_text.append(np.array([row]))
+                    found_key.append(np.array([name], np.uint64))
         if not found_text:
             return _Families(np.empty(0, np.int64), np.empty(0, np.uint64), {})
         text, key = np.concatenate(found_text), np.concatenate(found_key)
         order = np.lexsort((key, text))
-        return _Families(text[order], key[order], {name: s for name, s in new.items() if name not in self._families})
+        return _Families(text[order], key[order], new)
+
+    def _name(self, signature: U64, new: dict[int, U64]) -> int | None:
+        """The new family that a signature belongs to, or else its least shingle that names no family yet."""
+        for name, other in new.items():
+            if np.isin(other, signature).mean() >= _OVERLAP:
+                return name
+        free = (name for name in signature.tolist() if name not in new and name not in self._families)
+        return next(free, None)
 
     def snapshot(self) -> bytes:
         return msgspec.msgpack.encode((self._counter.snapshot(), self._families.snapshot(), self._recent.snapshot()))
@@ -221,7 +228,8 @@ class _Recent:
 
     @property
     def nbytes(self) -> int:
-        return sum(part.values.nbytes + part.offsets.nbytes for part in self._values)
+        carriers = sum(map(len, self._carriers)) * _CARRIER_BYTES
+        return carriers + sum(part.values.nbytes + part.offsets.nbytes for part in self._values)
 
     def add(self, frame: EventFrame, requests: I64) -> None:
         code = frame.text_code[requests]

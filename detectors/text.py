@@ -7,6 +7,7 @@ character is a word. A shingle is `width` consecutive words (Broder, 1997).
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -87,18 +88,40 @@ def _powers() -> U64:
     return powers
 
 
+_INVISIBLE: Final = dict.fromkeys(
+    # Soft hyphen, zero-width and bidirectional marks, word joiners, variation selectors, byte order mark.
+    (
+        *(0xAD, 0x61C, 0x180E, 0xFEFF),
+        *(
+            code
+            for span in ((0x200B, 0x2010), (0x202A, 0x202F), (0x2060, 0x2070), (0xFE00, 0xFE10))
+            for code in range(*span)
+        ),
+    )
+)
+_LAID_OUT: Final = re.compile(r"[\n\r\t\f\v]|  ")
+_BLANK_LINE: Final = re.compile(r"\n\s*\n")
+
 _VALUE, _IS_WORD = _byte_tables()
 _DIGIT: Final = _VALUE[ord("0")]
 _POWERS: Final = _powers()
 
 
 def normalise(text: str, max_chars: int) -> str:
-    """Lower case, NFKC, and at most `max_chars` characters: half from the head, half from the tail."""
+    """How a text is read: lower case, NFKC, one line a paragraph, and no characters that nobody sees.
+
+    Of more than `max_chars` characters, half are taken from the head and half from the tail.
+
+    >>> normalise("Wrapped\\n  lines,\\twide  spaces.\\n\\nNext paragraph", 1000)
+    'wrapped lines, wide spaces.\\nnext paragraph'
+    """
     if len(text) > max_chars:
         half = max_chars // 2
-        text = f"{text[:half]}\n{text[-half:]}"
+        text = f"{text[:half]}\n\n{text[-half:]}"
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
+        text = unicodedata.normalize("NFKC", text).translate(_INVISIBLE)
+    if _LAID_OUT.search(text):
+        text = "\n".join(" ".join(paragraph.split()) for paragraph in _BLANK_LINE.split(text))
     return text.lower()
 
 
@@ -138,14 +161,17 @@ def words(texts: Sequence[str]) -> Words:
     begins = is_word.copy()
     begins[1:] &= ~is_word[:-1]
     if not data.isascii():
-        # U+2000 to U+2FFF (lead byte E2) are punctuation and symbols: quotes, dashes, arrows.
-        symbol = np.flatnonzero(raw == 0xE2)
-        for k in range(3):
-            is_word[np.minimum(symbol + k, len(raw) - 1)] = False
+        # Punctuation and symbols: U+0080 to U+00BF (lead byte C2; its three letters are gone by NFKC), quotes,
+        # dashes and arrows of U+2000 to U+2FFF (E2), and ideographic marks of U+3000 to U+303F (E3 80).
+        lead = np.append(raw[:-1] == 0xE3, False) & np.append(raw[1:] == 0x80, False)
+        for first_byte, width in ((raw == 0xC2, 2), (raw == 0xE2, 3), (lead, 3)):
+            symbol = np.flatnonzero(first_byte)
+            for k in range(width):
+                is_word[symbol + k] = False
         begins = is_word.copy()
         begins[1:] &= ~is_word[:-1]
         ideograph = np.flatnonzero((raw >= 0xE3) & (raw <= 0xED))
-        begins[ideograph] = True
+        begins[ideograph] = is_word[ideograph]
         after = ideograph + 3
         after = after[after < len(raw)]
         begins[after] |= is_word[after]

@@ -68,7 +68,7 @@ class SinkSource(Protocol):
         """Offset after the last record that the broker is known to have."""
 
     def refresh_ends(self, partitions: Iterable[TopicPartition]) -> bool:
-        """Ask the broker for the ends now."""
+        """Ask the broker for the ends now; False where it is away."""
 
     def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
         """Committed offsets; None where the group never committed."""
@@ -217,7 +217,8 @@ class SinkLoop:
         """Every assigned partition is read to its end, and all of it is written."""
         if not self._pending or self._oldest is not None:
             return False
-        self._source.refresh_ends(self._pending)
+        if not self._source.refresh_ends(self._pending):
+            return False
         return all(self._source.position(one) >= self._source.end(one) for one in self._pending)
 
     @property

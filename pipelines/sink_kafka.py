@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from infra.clickhouse.migrate import SchemaOptions
 from pipelines.config import Config
 from pipelines.dead_letters import TopicDeadLetters
-from pipelines.detect.kafka_source import KafkaSource, envelope
+from pipelines.detect.kafka_source import KafkaSource, envelope, free_in_line_slot
 from pipelines.detect.worker import stop_on_signals
 from pipelines.errors import Failure
 from pipelines.kafka_io import (
@@ -41,6 +41,8 @@ class SinkConsumer(KafkaSource):
 
     def poll_records(self, timeout_ms: int, max_records: int) -> list[Record]:
         """Records, the partitions in order."""
+        if self._paused_before:
+            free_in_line_slot(self._consumer)
         batch = self._consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
         return [
             Record(envelope(record), record.headers or ()) for partition in sorted(batch) for record in batch[partition]

@@ -565,6 +565,19 @@ class TestBounds:
         assert not [key for key in core.snapshot() if key.startswith(("named:", "campaign:"))]
 
 
+def test_a_campaign_found_again_after_it_was_forgotten_is_another() -> None:
+    """The highest version of an alert holds: under the old id its first versions would be lost."""
+    core = ready(close_after_days=1.0)
+    (first,) = decided(core, cohort(pool(40), tick=at(1)), tick=at(1))
+    for now in (START + DAY + HOUR, START + 3 * DAY):
+        decided(core, tick=now)
+    now = START + 3 * DAY + TICK
+    (again,) = decided(core, cohort([later(one, 2, now) for one in pool(40)], tick=now), tick=now)
+    assert (again.version, again.status) == (1, "new")
+    assert again.alert_id != first.alert_id
+    assert again.campaign_id != first.campaign_id
+
+
 def test_a_judged_cohort_is_judged_again_when_it_grew_or_an_hour_later() -> None:
     """The pool's cards come to light only after it was judged: it is found within the hour."""
     core = ready()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import pytest
 
@@ -71,6 +73,21 @@ def test_each_published_prompt_is_a_strong_finding(text: str, place: str) -> Non
     assert evidence["patterns"]
     assert found.counts["elicit_strong"][1].tolist() == [1]
     assert len(found.touches[0].row) == 1
+
+
+@pytest.mark.parametrize("text", PUBLISHED)
+def test_how_a_prompt_is_laid_out_does_not_hide_it(text: str) -> None:
+    """Wrapped lines, wide spaces, and characters that nobody sees."""
+    layouts = [
+        textwrap.fill(text, 30),
+        text.replace(" ", "  "),
+        text.replace(" ", "\t"),
+        text.replace(" ", " \r\n"),
+        text.replace("ea", "e\u200ba"),
+        text.replace("ea", "e\u00ada"),
+    ]
+    for layout in layouts:
+        assert report(layout).counts["elicit_strong"][1].tolist() == [1], repr(layout)
 
 
 @pytest.mark.parametrize("text", EARNEST)

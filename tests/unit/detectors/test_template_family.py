@@ -9,6 +9,7 @@ from detectors.engine import Lane
 from detectors.template_family import TemplateFamily
 from schemas.events import Event, Request
 from schemas.evidence import CohortEvidence
+from tests.unit.detectors.test_text import shingled
 from tests.unit.detectors.traffic import (
     SKELETON,
     START,
@@ -102,6 +103,36 @@ def test_a_turn_of_phrase_is_no_skeleton() -> None:
     one = stand()
     for group in by_tick(sweep(10, 4, skeleton="please write a short story about")):
         assert families(one, group)[1] == {}
+
+
+def test_a_repeated_phrase_is_one_phrase() -> None:
+    """A single account that says five shared words over and over is no family, nor part of one."""
+    one, rng = stand(), random.Random(9)
+    for group in by_tick(sweep(6, 4)):
+        families(one, group)
+    shared = SKELETON.split()
+    for start in range(len(shared) - 4):
+        phrase = " ".join(shared[start : start + 5])
+        text = " ".join(f"{phrase} {words_of(rng, 4)}" for _ in range(20))
+        assert families(one, [request(f"b{start}", START + (50 + start) * TICK, text)])[1] == {}
+
+
+def test_skeletons_that_share_a_phrase_are_two_families() -> None:
+    """Also where the phrase's shingle is the least of both, by which a family is named."""
+    one, rng = stand(), random.Random(1)
+    phrases = [f"you are an expert {words_of(rng, 1)}" for _ in range(300)]
+    phrase = min(phrases, key=lambda text: shingled([text], 5)[0][0])
+    first, second = (f"{words_of(rng, 6)} {phrase} {words_of(rng, 8)}" for _ in range(2))
+    assert min(shingled([first], 5)[0]) == min(shingled([second], 5)[0])
+    for k in range(8):
+        skeletons = {"a": first} if k < 4 else {"a": first, "b": second}
+        group: list[Event] = [
+            request(f"{prefix}{n}", START + k * TICK + n, f"{skeleton} {words_of(rng, 9)}")
+            for prefix, skeleton in skeletons.items()
+            for n in range(6)
+        ]
+        _, found = families(one, group)
+    assert sorted(map(sorted, found.values())) == [[f"{prefix}{n}" for n in range(6)] for prefix in "ab"]
 
 
 def test_texts_of_strangers_make_no_family() -> None:
