@@ -40,6 +40,7 @@ COMMANDS: Final[dict[str, Command]] = {
         "distillwatch demo --out build/demo",
     ),
     "replay": Command("pipelines.commands.replay:replay", "Run the detectors over event files, without a broker."),
+    "convert": Command("pipelines.commands.convert:convert", "Turn a gateway's records into events."),
     "alerts": Command("pipelines.commands.alerts:alerts", "List alerts from a file, a topic or ClickHouse."),
     "explain": Command("pipelines.commands.explain:explain", "Say why an alert was raised and what to do next."),
     "up": Command(

@@ -67,7 +67,7 @@ def newest_rows(stream: Stream) -> list[Activity]:
 
 def test_bad_input_stops_nothing_and_is_kept_whole(topics: Topics, tmp_path: Path) -> None:
     stream = Stream(topics, tmp_path)
-    bad = list(generate(3_000, seed=11))
+    bad = list(generate(10_000, seed=11))
     good = list(good_events(1_500, seed=12))
     assert any(len(raw) > 9_000_000 for raw, _ in bad)
     rng = random.Random(13)
