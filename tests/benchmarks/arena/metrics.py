@@ -1,0 +1,241 @@
+"""The figures of the arena, as functions of tables (see :mod:`tests.benchmarks.arena.tables`).
+
+A request counts as served before its account was named if it came no later than the newest event that the
+first alert on the account had seen. An account that is never named was served in full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from msgspec import Struct
+
+from pipelines.demo.outcome import FOUND_SHARE
+from schemas.alerts import Alert
+from tests.benchmarks.arena.intervals import count_interval, share_interval
+from tests.benchmarks.arena.tables import CAMPAIGN, Traffic
+
+DAY_MS: Final = 86_400_000
+HOUR_MS: Final = 3_600_000
+_NEVER: Final = np.iinfo(np.int64).max
+_RESAMPLES: Final = 400
+
+
+class CampaignFigures(Struct, frozen=True, kw_only=True):
+    """One campaign against the namings; see `docs/benchmark.md` for what each figure means.
+
+    Attributes:
+        accounts: that sent any of its harvest.
+        requests: its harvest; what its accounts send besides is not counted.
+        detected: at least :data:`FOUND_SHARE` of the accounts were named.
+        exposure: share of the requests served before their account was named.
+        exposure_interval: 95 %, accounts drawn anew; it knows nothing of how another pool would have behaved.
+        first_alert_requests, first_alert_hours: harvest served, and time since its start, when one of its
+            accounts was first named; None where none was.
+        purity: share of its own among the accounts of the campaign alerts that are mostly about it; None
+            where there are none.
+    """
+
+    name: str
+    shape: str
+    evasive: str | None
+    accounts: int
+    requests: int
+    detected: bool
+    exposure: float
+    exposure_interval: tuple[float, float]
+    first_alert_requests: int | None
+    first_alert_hours: float | None
+    accounts_named: int
+    purity: float | None
+
+
+def first_named(namings: pd.DataFrame) -> pd.Series[int]:
+    """Account to the time at which it was first named, epoch ms."""
+    return namings.groupby("account")["ts"].min()
+
+
+def served_before(requests: pd.DataFrame, named: pd.Series[int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """(requests,) was the request served before its account was named?"""
+    at = requests["account"].astype(object).map(named).fillna(_NEVER).to_numpy()
+    return np.asarray(requests["ts"].to_numpy() <= at)
+
+
+def exposure_interval(accounts: pd.Series[str], served: np.ndarray, seed: int) -> tuple[float, float]:
+    """95 % interval of the share served, by a bootstrap that draws whole accounts."""
+    per = pd.DataFrame({"account": accounts.astype(str).to_numpy(), "served": served}).groupby("account")["served"]
+    hits, sizes = per.sum().to_numpy(np.float64), per.size().to_numpy(np.float64)
+    rng = np.random.default_rng(seed)
+    draws = rng.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=_RESAMPLES)
+    low, high = np.quantile(draws @ hits / (draws @ sizes), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def owners_of_alerts(namings: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
+    """The campaign alerts: `group`, `accounts`, `owner` (the campaign most are of; empty if none), `own`.
+
+    Accounts of no campaign count together, so an alert on a crowd with a few members of a campaign in it
+    belongs to no campaign.
+    """
+    rows = namings[namings["kind"] == "campaign"].drop_duplicates(["group", "account"])
+    campaign_of = labels.set_index("account")["campaign"]
+    owners = rows["account"].map(campaign_of)
+    table = pd.DataFrame({"group": rows["group"], "owner": owners.where(owners.notna(), "")})
+    counts = table.value_counts(["group", "owner"]).rename("own").reset_index()
+    counts = counts.sort_values(["group", "own", "owner"], ascending=[True, False, True], kind="stable")
+    top = counts.drop_duplicates("group").set_index("group")
+    top["accounts"] = counts.groupby("group")["own"].sum()
+    return top.reset_index()[["group", "accounts", "owner", "own"]]
+
+
+def campaigns(traffic: Traffic, namings: pd.DataFrame) -> list[CampaignFigures]:
+    """The figures of every campaign, in the order of their names."""
+    named = first_named(namings)
+    alerts = owners_of_alerts(namings, traffic.labels)
+    known = traffic.labels.dropna(subset="campaign").drop_duplicates("campaign").set_index("campaign")
+    harvest = traffic.requests.dropna(subset="campaign")
+    out = []
+    for name in sorted(known.index):
+        own = harvest[harvest["campaign"] == name]
+        if own.empty:
+            raise ValueError(f"campaign {name} has accounts, but no harvest")
+        members = own["account"].astype(str).unique()
+        served = served_before(own, named)
+        found = named[named.index.isin(members)]
+        first = int(found.min()) if len(found) else None
+        about = alerts[alerts["owner"] == name]
+        out.append(
+            CampaignFigures(
+                name=name,
+                shape=str(known.loc[name, "shape"]),
+                evasive=known.loc[name, "evasion"],
+                accounts=len(members),
+                requests=len(own),
+                detected=len(found) > 0 and len(found) >= FOUND_SHARE * len(members),
+                exposure=float(served.mean()),
+                exposure_interval=exposure_interval(own["account"], served, len(own)),
+                first_alert_requests=None if first is None else int((own["ts"] <= first).sum()),
+                first_alert_hours=None if first is None else (first - int(own["ts"].min())) / HOUR_MS,
+                accounts_named=len(found),
+                purity=float(about["own"].sum() / about["accounts"].sum()) if len(about) else None,
+            )
+        )
+    return out
+
+
+def purity(namings: pd.DataFrame, labels: pd.DataFrame) -> float | None:
+    """Share of a campaign's accounts among all that campaign alerts name; None where they name none."""
+    rows = namings[namings["kind"] == "campaign"].drop_duplicates("account")
+    if rows.empty:
+        return None
+    return float(rows["account"].map(labels.set_index("account")["campaign"]).notna().mean())
+
+
+def account_days(traffic: Traffic) -> pd.Series[int]:
+    """Per kind the account-days: pairs of an account and a UTC day on which it sent at least one request."""
+    pairs = pd.DataFrame({"account": traffic.requests["account"], "day": traffic.requests["ts"] // DAY_MS})
+    kinds = pairs.drop_duplicates()["account"].astype(object).map(traffic.labels.set_index("account")["kind"])
+    return kinds.value_counts()
+
+
+def benign(traffic: Traffic, namings: pd.DataFrame) -> dict[str, Any]:
+    """Benign accounts that any alert named, in all and by kind, with 95 % intervals; a dictionary for the report."""
+    days = account_days(traffic)
+    labels = traffic.labels[traffic.labels["kind"] != CAMPAIGN]
+    hit = labels["account"].isin(first_named(namings).index)
+    by_kind = {
+        str(kind): _benign_row(len(rows), int(days.get(kind, 0)), int(hit[rows.index].sum()))
+        for kind, rows in sorted(labels.groupby("kind"))
+    }
+    total = _benign_row(len(labels), int(days.drop(CAMPAIGN, errors="ignore").sum()), int(hit.sum()))
+    return {**total, "by_kind": by_kind}
+
+
+def _benign_row(accounts: int, days: int, named: int) -> dict[str, Any]:
+    low, high = count_interval(named)
+    scale = 10_000 / days if days else None
+    return {
+        "accounts": accounts,
+        "account_days": days,
+        "accounts_named": named,
+        "per_10k_account_days": None if scale is None else named * scale,
+        "per_10k_interval": None if scale is None else [low * scale, high * scale],
+        "share_interval": list(share_interval(named, accounts)),
+    }
+
+
+def alerts_a_day(alerts: Iterable[Alert], days: float) -> dict[str, float]:
+    """Alert messages and new alerts a day, by kind; those of shadow detectors are left out."""
+    counts = {"messages": 0, "new_campaign": 0, "new_account": 0}
+    for alert in alerts:
+        if alert.shadow:
+            continue
+        counts["messages"] += 1
+        if alert.status == "new":
+            counts[f"new_{alert.kind}"] += 1
+    return {name: count / days for name, count in counts.items()}
+
+
+def curve(harvest: pd.DataFrame, named: pd.Series[int], points: int = 60) -> dict[str, list[float]]:
+    """One campaign over time: `hours` since its start, shares of its requests `sent` and `exposed` until then."""
+    start, end = int(harvest["ts"].min()), int(harvest["ts"].max())
+    grid = np.linspace(start, end, points)
+    times = np.sort(harvest["ts"].to_numpy())
+    exposed = np.sort(harvest["ts"].to_numpy()[served_before(harvest, named)])
+    return {
+        "hours": [round(float(hours), 3) for hours in (grid - start) / HOUR_MS],
+        "sent": _shares(times, grid, len(times)),
+        "exposed": _shares(exposed, grid, len(times)),
+    }
+
+
+def _shares(times: np.ndarray, grid: np.ndarray, total: int) -> list[float]:
+    return [round(float(share), 5) for share in np.searchsorted(times, grid, side="right") / total]
+
+
+def roc(scores: pd.Series[float], traffic: Traffic) -> list[dict[str, float]]:
+    """Operating points over a score per account, from the strictest: who is named at `threshold` and above.
+
+    Args:
+        scores: account to its highest score; accounts without one are never named.
+
+    Returns:
+        Per distinct score `threshold`, `per_10k_account_days` (benign) and `accounts_named`: the share of a
+        campaign's accounts, each campaign counting once.
+    """
+    labels = traffic.labels.set_index("account")
+    days = account_days(traffic).drop(CAMPAIGN, errors="ignore").sum()
+    sizes = labels["campaign"].value_counts()
+    known = scores[scores.index.isin(labels.index)].sort_values(ascending=False, kind="stable")
+    owner = known.index.map(labels["campaign"])
+    is_benign = np.array([value is None or value != value for value in owner])
+    weight = np.array([0.0 if bad else 1 / sizes[value] for bad, value in zip(is_benign, owner, strict=True)])
+    found = np.cumsum(weight) / max(len(sizes), 1)
+    false = np.cumsum(is_benign)
+    last = np.flatnonzero(np.append(np.diff(known.to_numpy()) != 0, True)) if len(known) else []
+    return [
+        {
+            "threshold": float(known.iloc[i]),
+            "per_10k_account_days": float(false[i] * 10_000 / days) if days else 0.0,
+            "accounts_named": float(found[i]),
+        }
+        for i in last
+    ]
+
+
+def threshold_for(benign_scores: np.ndarray, allowed: int) -> float:
+    """The lowest threshold that at most `allowed` of the benign accounts' highest scores exceed.
+
+    It is chosen on the very events that it is then judged on, which favours whoever gets it.
+
+    >>> threshold_for(np.array([0.1, 0.9, 0.5, 0.5]), 1)
+    0.5
+    >>> threshold_for(np.array([0.1]), 1)
+    -inf
+    """
+    if len(benign_scores) <= allowed:
+        return -np.inf
+    return float(np.sort(benign_scores)[::-1][allowed])

@@ -1,0 +1,105 @@
+"""A small case worked by hand: two campaigns, five benign accounts, three alerts.
+
+| account | requests at (hours) | named at |
+|---|---|---|
+| a1 (alpha) | 0, 1, 2, 3 harvest; 4 its own | 1 |
+| a2 (alpha) | 1, 2 | 2 |
+| a3 (alpha) | 5, 6 | never |
+| b1 (beta)  | 10, 20 | never |
+| crowd, crowd2 | 0, 30 each | crowd2 at 2, in the alert on alpha |
+| class1..3 | 12 each | class1 at 12, alone |
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+import pyarrow as pa
+
+from schemas.alerts import Alert
+from schemas.events import Event, Request
+from tests.benchmarks.arena.tables import Traffic, as_labels, as_traffic
+
+HOUR = 3_600_000
+START = 1_784_851_200_000  # midnight UTC
+
+TIMES: dict[str, list[int]] = {
+    "a1": [0, 1, 2, 3, 4],
+    "a2": [1, 2],
+    "a3": [5, 6],
+    "b1": [10, 20],
+    "crowd": [0, 30],
+    "crowd2": [0, 30],
+    "class1": [12],
+    "class2": [12],
+    "class3": [12],
+}
+CAMPAIGNS = {"a1": "alpha", "a2": "alpha", "a3": "alpha", "b1": "beta"}
+KINDS = {"crowd": "ordinary", "crowd2": "ordinary", "class1": "class", "class2": "class", "class3": "class"}
+
+
+def labels() -> pa.Table:
+    rows = [
+        {
+            "account": account,
+            "kind": KINDS.get(account, "campaign"),
+            "campaign": CAMPAIGNS.get(account),
+            "shape": {"alpha": "template", "beta": "relay"}.get(CAMPAIGNS.get(account, "")),
+            "evasion": "mixture_25" if account == "b1" else None,
+        }
+        for account in TIMES
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def events() -> list[Event]:
+    """In no particular order."""
+    return [
+        Request(id=f"{account}-{hour}", ts=START + hour * HOUR, account=account, model="m")
+        for account, hours in TIMES.items()
+        for hour in hours
+    ]
+
+
+def harvest() -> pa.Table:
+    rows = [
+        {"request_id": f"{account}-{hour}", "campaign": campaign}
+        for account, campaign in CAMPAIGNS.items()
+        for hour in TIMES[account]
+        if (account, hour) != ("a1", 4)
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def traffic() -> Traffic:
+    return as_traffic(events(), as_labels(labels()), harvest())
+
+
+def alert(
+    ident: str, hour: float, accounts: list[str], *, campaign: bool = True, score: float = 0.6, version: int = 1,
+    shadow: bool = False,
+) -> Alert:  # fmt: skip
+    ts = START + int(hour * HOUR)
+    return Alert(
+        alert_id=ident, version=version, kind="campaign" if campaign else "account",
+        campaign_id=ident if campaign else None, status="new" if version == 1 else "updated", ts=ts, first_seen=START,
+        last_seen=ts, accounts=accounts, accounts_total=len(accounts), requests_total=1, score=score,
+        severity="medium", confidence=score, signals=[], blind=[], atlas=[], runbook="", config_version="v",
+        shadow=shadow,
+    )  # fmt: skip
+
+
+def alerts() -> list[Alert]:
+    return [
+        alert("c-1", 1, ["a1"], score=0.6),
+        alert("c-1", 2, ["a2", "crowd2"], score=0.9, version=2),
+        alert("c-2", 0, ["b1", "crowd"], shadow=True),
+        alert("single", 12, ["class1"], campaign=False, score=0.5),
+    ]
+
+
+def namings(*rows: tuple[str, float]) -> pd.DataFrame:
+    """Accounts named by one campaign alert, at these hours."""
+    return pd.DataFrame(
+        [(account, START + int(hour * HOUR), "campaign", "c-1", 0.6) for account, hour in rows],
+        columns=["account", "ts", "kind", "group", "score"],
+    )
