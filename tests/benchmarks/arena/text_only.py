@@ -1,0 +1,149 @@
+"""A baseline that sees nothing but the words of one prompt: from which data set is it?
+
+Naive Bayes over hashed words and word pairs, presence only, equal priors. It knows neither accounts nor
+times. Where it tells campaigns from customers, the arena's prompts differ in style, and a detector that reads
+prompts may owe its success to that.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any, Final, NamedTuple, Self
+
+import numpy as np
+from scipy import sparse
+
+from schemas.events import Event, Request
+
+_BITS: Final = 18
+_MAX_CHARS: Final = 2_000
+_SMOOTHING: Final = 0.1
+_WORD: Final = re.compile(r"\w+|[^\w\s]")
+_CLIP: Final = 8.0
+_PRIOR_REQUESTS: Final = 3.0
+_BLOCK: Final = 2_000
+
+
+def features(texts: Sequence[str]) -> sparse.csr_array:
+    """(texts, 2**18) of 0 and 1: hashed words, marks and pairs of them, of the first 2,000 characters."""
+    columns: list[np.ndarray] = []
+    for text in texts:
+        words = _WORD.findall(text[:_MAX_CHARS].casefold())
+        tokens = {*words, *(f"{left} {right}" for left, right in pairwise(words))}
+        columns.append(np.unique([zlib.crc32(token.encode()) >> (32 - _BITS) for token in tokens] or [0]))
+    ends = np.cumsum([0, *map(len, columns)])
+    indices = np.concatenate(columns) if columns else np.empty(0, np.int64)
+    return sparse.csr_array((np.ones(len(indices)), indices, ends), shape=(len(texts), 1 << _BITS))
+
+
+class SourceModel:
+    """Which of several named sources is a text from? Built by :meth:`fit`."""
+
+    def __init__(self, sources: list[str], weights: np.ndarray) -> None:
+        self.sources = sources
+        self._weights = weights  # (2**18, sources): log of the smoothed frequency
+
+    @classmethod
+    def fit(cls, texts: Sequence[str], sources: Sequence[str]) -> Self:
+        """Learn from labelled texts.
+
+        Raises:
+            ValueError: fewer than two sources.
+        """
+        names = sorted(set(sources))
+        if len(names) < 2:
+            raise ValueError(f"two sources or more are told apart, got {names}")
+        table = features(texts)
+        code = {name: index for index, name in enumerate(names)}
+        owner = np.array([code[name] for name in sources])
+        counts = np.stack(
+            [np.asarray(table[owner == index].sum(axis=0)).ravel() for index in range(len(names))], axis=1
+        )
+        smooth = counts + _SMOOTHING
+        return cls(names, np.log(smooth / smooth.sum(axis=0)))
+
+    def scores(self, texts: Sequence[str]) -> np.ndarray:
+        """(texts, sources): log likelihood of each text under each source."""
+        return np.asarray(features(texts) @ self._weights)
+
+    def predict(self, texts: Sequence[str]) -> list[str]:
+        """The likeliest source of each text."""
+        return [self.sources[index] for index in self.scores(texts).argmax(axis=1)] if texts else []
+
+
+def in_training(normal_text: str) -> bool:
+    """Which half a text falls into: by its content, so that the same text is never in both."""
+    return zlib.crc32(normal_text.encode()) % 2 == 0
+
+
+def told_apart(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Learn the source on one half of (normalised text, source), try the other half; a dictionary for the report.
+
+    `accuracy` is the mean over sources of the share recognised (each source counts once), `chance` what
+    guessing would give.
+    """
+    train = [pair for pair in pairs if in_training(pair[0])]
+    test = [pair for pair in pairs if not in_training(pair[0])]
+    model = SourceModel.fit([text for text, _ in train], [source for _, source in train])
+    guesses = model.predict([text for text, _ in test])
+    recall = {}
+    for name in model.sources:
+        hits = [guess == name for guess, (_, source) in zip(guesses, test, strict=True) if source == name]
+        recall[name] = {"tested": len(hits), "recognised": sum(hits)}
+    shares = [row["recognised"] / row["tested"] for row in recall.values() if row["tested"]]
+    return {"accuracy": float(np.mean(shares)), "chance": 1 / len(model.sources), "sources": recall}
+
+
+class TextScore(NamedTuple):
+    """A peer's score; see :mod:`tests.benchmarks.arena.budget`."""
+
+    account: str
+    ts: int
+    value: float
+
+
+def suspicion(model: SourceModel, harvest: Iterable[str], events: Iterable[Event]) -> Iterator[TextScore]:
+    """Per account the mean log odds of its last user messages so far: from a harvested source, or another one?
+
+    Every request adds its odds, bounded to a factor of e**8, and three even ones are added against chance.
+
+    Args:
+        harvest: the sources that campaigns draw from; the others are those of customers.
+    """
+    wanted = np.isin(model.sources, list(harvest))
+    totals: dict[str, tuple[float, int]] = {}
+    block: list[tuple[Request, str]] = []
+    for event in events:
+        if isinstance(event, Request) and (text := last_user_text(event)):
+            block.append((event, text))
+            if len(block) == _BLOCK:
+                yield from _score_block(model, wanted, block, totals)
+                block.clear()
+    yield from _score_block(model, wanted, block, totals)
+
+
+def _score_block(
+    model: SourceModel, wanted: np.ndarray, block: list[tuple[Request, str]], totals: dict[str, tuple[float, int]]
+) -> Iterator[TextScore]:
+    if not block:
+        return
+    scores = model.scores([text for _, text in block])
+    odds = np.logaddexp.reduce(scores[:, wanted], axis=1) - np.logaddexp.reduce(scores[:, ~wanted], axis=1)
+    for (request, _), value in zip(block, np.clip(odds, -_CLIP, _CLIP), strict=True):
+        total, count = totals.get(request.account, (0.0, 0))
+        total, count = total + float(value), count + 1
+        totals[request.account] = (total, count)
+        yield TextScore(request.account, request.ts, total / (count + _PRIOR_REQUESTS))
+
+
+def last_user_text(request: Request) -> str:
+    """The text of the last user turn; empty where there is none."""
+    for message in reversed(request.messages or ()):
+        if message.role == "user":
+            if isinstance(message.content, str):
+                return message.content
+            return "\n".join(part.text for part in message.content or () if part.text)
+    return ""

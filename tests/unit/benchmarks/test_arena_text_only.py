@@ -1,0 +1,62 @@
+"""The text-only baseline."""
+
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+import pytest
+
+from schemas.events import Message, Part, Request
+from tests.benchmarks.arena import text_only
+
+SUMS = [f"How many apples has Ann after she buys {n} and eats {n // 2}?" for n in range(60)]
+CODE = [f"Write a function that sorts list number {n} in place." for n in range(60)]
+
+
+def test_sources_of_other_words_are_told_apart() -> None:
+    pairs = [(text, "sums") for text in SUMS] + [(text, "code") for text in CODE]
+    found = text_only.told_apart(pairs)
+    assert (found["accuracy"], found["chance"]) == (1.0, 0.5)
+    assert 20 < found["sources"]["code"]["tested"] < 40
+
+
+def test_sources_of_the_same_words_are_not() -> None:
+    rng = Random(3)
+    pairs = [(" ".join(rng.choices("abcdefghijk", k=12)), source) for source in ("left", "right") for _ in range(400)]
+    assert abs(text_only.told_apart(pairs)["accuracy"] - 0.5) < 0.08
+
+
+def test_one_source_cannot_be_told_apart() -> None:
+    with pytest.raises(ValueError, match="two sources or more"):
+        text_only.SourceModel.fit(SUMS, ["sums"] * len(SUMS))
+
+
+def test_features_are_presence_by_content_alone() -> None:
+    table = text_only.features(["One one ONE", "one", "", "other"])
+    assert set(np.unique(table.toarray())) == {0.0, 1.0}
+    assert table.sum(axis=1).tolist() == [2, 1, 1, 1]  # the word and its pair; an empty text has one feature
+
+
+def request(index: int, account: str, text: str) -> Request:
+    return Request(id=f"r{index}", ts=index, account=account, model="m", messages=[Message(role="user", content=text)])
+
+
+def test_accounts_grow_suspicious_with_every_harvested_prompt() -> None:
+    model = text_only.SourceModel.fit([*SUMS[:30], *CODE[:30]], ["sums"] * 30 + ["code"] * 30)
+    events = [request(i, "farmer", SUMS[30 + i]) for i in range(5)] + [request(9, "coder", CODE[40])]
+    scores = list(text_only.suspicion(model, ["sums"], events))
+    farmer = [score.value for score in scores if score.account == "farmer"]
+    assert farmer == sorted(farmer)
+    assert farmer[0] > 0 > scores[-1].value
+    assert [score.ts for score in scores] == [0, 1, 2, 3, 4, 9]
+
+
+def test_the_last_user_turn_is_read() -> None:
+    turns = [
+        Message(role="user", content="first"),
+        Message(role="user", content=[Part(type="text", text="a"), Part(type="image"), Part(type="text", text="b")]),
+        Message(role="assistant", content="answer"),
+    ]
+    assert text_only.last_user_text(Request(id="r", ts=1, account="a", model="m", messages=turns)) == "a\nb"
+    assert text_only.last_user_text(Request(id="r", ts=1, account="a", model="m")) == ""
