@@ -118,15 +118,19 @@ class Lane:
             # Late events alone need a tick beyond the last one closed.
             newest = max(self.newest, self._closed)
             yield from self.close_until(newest - newest % self._tick_ms + self._tick_ms)
-        if self._closed:
-            evidence: list[Evidence] = [*self._cohorts.due(self._partition, self._closed, everything=True)]
-            population = self._population.due(
-                self._partition, self._closed, self._accounts, signatures=self._sees_signatures, everything=True
-            )
-            if population is not None:
-                evidence.append(population)
-            evidence.append(Watermark(source=self._partition, ts=self._closed))
-            yield TickOutput(self._closed, evidence, [], [], self._activity.rows(self._closed))
+        if not self._closed:
+            return
+        # A moment of its own, between two ticks: else it would depend on what other lanes have done by now
+        # whether this is decided on together with the last tick or after it.
+        now = self._closed + 1
+        evidence: list[Evidence] = [*self._cohorts.due(self._partition, now, everything=True)]
+        population = self._population.due(
+            self._partition, now, self._accounts, signatures=self._sees_signatures, everything=True
+        )
+        if population is not None:
+            evidence.append(population)
+        evidence.append(Watermark(source=self._partition, ts=now))
+        yield TickOutput(now, evidence, [], [], self._activity.rows(now))
 
     def _close(self, end: int) -> Iterator[TickOutput]:
         frame = concat(self._frames)

@@ -38,6 +38,8 @@ from schemas.evidence import Watermark
 _STORE_ROWS: Final = 20_000
 # A line this much longer than an event may be is kept up to here: nobody mends it by hand.
 _KEPT: Final = 4
+_EVERY: Final = -1
+_NEVER: Final = 2**62
 _DISK_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
@@ -89,13 +91,14 @@ def run(
     outputs = [path for path in (alerts, signals, dead_letters) if path is not None]
     _refuse_overwriting(files, outputs)
     with _disk_trouble_named(outputs), ExitStack() as stack:
+        ends = _Ends(config)
         bars = stack.enter_context(Progress(enabled=progress))
         with bars.bar("reading times", None) as advance:
             for source in files:
-                source.scan(advance)
+                source.scan(advance, ends.note)
         letters = stack.enter_context(FileDeadLetters(dead_letters))
         sink = stack.enter_context(_Sink(alerts, signals, store))
-        replay = _Replay(config, letters, sink)
+        replay = _Replay(config, letters, sink, ends)
         advance = stack.enter_context(bars.bar("replaying", sum(len(source.times) for source in files)))
         lines = sources.merged(files)
         while batch := list(islice(lines, batch_size)):
@@ -145,10 +148,46 @@ def _disk_trouble_named(outputs: Sequence[Path]) -> Iterator[None]:
         raise Failure(f"cannot write any more ({error.strerror}); incomplete: {', '.join(map(str, outputs))}") from None
 
 
+class _Ends:
+    """When each lane has its last event: known before the replay, as it is to a worker that has caught up.
+
+    A lane that is done sends what it held back, at its own time and not when the whole input ends. So a
+    replay decides at the end of a lane as the stream does, and however the input was cut.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._max_bytes = config.pipeline.input.max_event_bytes
+        self._tick_ms = config.detectors.tick_ms
+        self._last: list[int | None] = [None] * config.pipeline.stream.partitions
+
+    def note(self, raw: bytes) -> int:
+        """The time of a line that is an event.
+
+        Raises:
+            InvalidEvent: it is none.
+        """
+        event = decode_event(raw, max_bytes=self._max_bytes)
+        lane = lane_of(event, len(self._last))
+        for i in range(len(self._last)) if lane is None else (lane,):
+            last = self._last[i]
+            self._last[i] = event.ts if last is None else max(last, event.ts)
+        return event.ts
+
+    def reached(self, lane: int, watermark: int) -> bool:
+        """Has event time passed the tick of the lane's last event?"""
+        last = self._last[lane]
+        return last is not None and watermark >= last - last % self._tick_ms + self._tick_ms
+
+
+def lane_of(event: Event, lanes: int) -> int | None:
+    """The lane of an event; None for those that concern every lane."""
+    return None if isinstance(event, Release) else partition_of(event.account.encode(), lanes)
+
+
 class _Replay:
     """All lanes and the campaign stage."""
 
-    def __init__(self, config: Config, letters: FileDeadLetters, sink: _Sink) -> None:
+    def __init__(self, config: Config, letters: FileDeadLetters, sink: _Sink, ends: _Ends) -> None:
         detect = DetectConfig(
             config.detectors,
             config.patterns,
@@ -161,7 +200,8 @@ class _Replay:
         self._core = CampaignCore(config.campaigns, config.detectors, config_version=config.version)
         self._letters = letters
         self._sink = sink
-        self._tick_ms = config.detectors.tick_ms
+        self._ends = ends
+        self._flushed: set[int] = set()
         self.events = 0
         self.first_ts: int | None = None
         self.last_ts: int | None = None
@@ -176,10 +216,21 @@ class _Replay:
         self.first_ts = min(times) if self.first_ts is None else min(self.first_ts, *times)
         self.last_ts = max(times) if self.last_ts is None else max(self.last_ts, *times)
         frame = self._builder.build(events)
-        owners = np.fromiter((self._lane_of(event) for event in events), np.int64, len(events))
+        owners = np.array([_EVERY if (owner := lane_of(e, len(self.lanes))) is None else owner for e in events])
         for partition, lane in enumerate(self.lanes):
-            lane.offer(frame.take(np.flatnonzero((owners == partition) | (owners < 0))))
-        self._work_off(output for lane in self.lanes for output in lane.close_until(self.last_ts))
+            lane.offer(frame.take(np.flatnonzero((owners == partition) | (owners == _EVERY))))
+        self._work_off(output for i in range(len(self.lanes)) for output in self._close(i, self.last_ts))
+
+    def _close(self, partition: int, watermark: int) -> Iterator[TickOutput]:
+        """Close what event time has passed, and a lane that is done for good."""
+        if partition in self._flushed:
+            return
+        lane = self.lanes[partition]
+        if self._ends.reached(partition, watermark):
+            self._flushed.add(partition)
+            yield from lane.flush()
+        else:
+            yield from lane.close_until(watermark)
 
     def _decode(self, batch: Iterable[sources.Line]) -> Iterator[Event]:
         for line in batch:
@@ -200,18 +251,9 @@ class _Replay:
                     )
                 )
 
-    def _lane_of(self, event: Event) -> int:
-        """The lane of an event; -1 for those that concern every lane."""
-        if isinstance(event, Release):
-            return -1
-        return partition_of(event.account.encode(), len(self.lanes))
-
     def finish(self) -> None:
         """Close every tick and decide on everything."""
-        if self.last_ts is not None:
-            end = self.last_ts - self.last_ts % self._tick_ms + self._tick_ms
-            self._work_off(output for lane in self.lanes for output in lane.close_until(end))
-        self._work_off(output for lane in self.lanes for output in lane.flush())
+        self._work_off(output for i in range(len(self.lanes)) for output in self._close(i, _NEVER))
         self._sink.write_alerts(self._core.flush())
 
     def _work_off(self, outputs: Iterable[TickOutput]) -> None:

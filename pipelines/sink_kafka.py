@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -102,11 +103,22 @@ def run_sink(config: Config, *, once: bool, dsn: str | None = None) -> None:
             log=get_logger("sink"),
         )
         loop.connect()
-        drive(loop, once=once, log=get_logger("sink"))
+        shares = [(topic, number) for topic in topics for number in range(counts[topic])]
+        drive(loop, once=once, group_is_done=partial(source.group_is_done, shares), log=get_logger("sink"))
 
 
-def drive(loop: SinkLoop, *, once: bool, log: Any, steady: Callable[[], float] = time.monotonic) -> None:
-    """Step the loop until a signal asks to stop, or with `once` until it is done; log a status line every 10 s."""
+def drive(
+    loop: SinkLoop,
+    *,
+    once: bool,
+    group_is_done: Callable[[], bool],
+    log: Any,
+    steady: Callable[[], float] = time.monotonic,
+) -> None:
+    """Step the loop until a signal asks to stop; log a status line every 10 s.
+
+    With `once` it ends when the loop is done, and with it all members of its group.
+    """
     with stop_on_signals() as stopped:
         log.info("started", once=once)
         began = at = steady()
@@ -116,7 +128,7 @@ def drive(loop: SinkLoop, *, once: bool, log: Any, steady: Callable[[], float] =
             if now - at >= _STATUS_EVERY_S:
                 log.info("status", **_status(loop))
                 at = now
-            if once and loop.done:
+            if once and loop.done and group_is_done():
                 break
             if once and not loop.partitions and now - began > _ONCE_ASSIGNMENT_S:
                 raise Failure("the group gave this sink no partition; is another sink of the group running?")

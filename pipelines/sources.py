@@ -12,7 +12,7 @@ import heapq
 import mmap
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import IO, Final, NamedTuple
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from pipelines import line_readers
 from pipelines.errors import Failure, UsageError
 from pipelines.line_readers import FORMATS, READABLE, Line
+from schemas.errors import InvalidEvent
 from schemas.events import MAX_TS
 
 __all__ = ["READABLE", "Line", "Source", "merged", "open_sources"]
@@ -33,6 +34,23 @@ _BLOCK: Final = 65_536
 
 class _Time(msgspec.Struct):
     ts: int
+
+
+_TIME: Final = msgspec.json.Decoder(_Time)
+
+
+def _time(line: Line, before: int, time_of: Callable[[bytes], int] | None) -> int:
+    """Where a line belongs: its own time, also if it is no event but has one; else that of the line before."""
+    if line.broken is not None:
+        return before
+    if time_of is not None:
+        with suppress(InvalidEvent):
+            return time_of(line.raw)
+    try:
+        ts = _TIME.decode(line.raw).ts
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return before
+    return ts if 0 <= ts <= MAX_TS else before
 
 
 class _Index(NamedTuple):
@@ -63,19 +81,18 @@ class Source:
         self.times: NDArray[np.int64] = np.empty(0, np.int64)
         self.in_order = True
 
-    def scan(self, advance: Callable[[int], object]) -> None:
-        """The first pass; `advance` is called with the number of lines read since the last call."""
-        decode = msgspec.json.Decoder(_Time).decode
+    def scan(self, advance: Callable[[int], object], time_of: Callable[[bytes], int] | None = None) -> None:
+        """The first pass.
+
+        Args:
+            advance: called with the number of lines read since the last call.
+            time_of: the time of a line that is an event, or InvalidEvent; without it only `ts` is read.
+        """
         times: list[NDArray[np.int64]] = []
         block: list[int] = []
         last = 0
         for line in self._read():
-            try:
-                ts = decode(line.raw).ts if line.broken is None else last
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                ts = last
-            if 0 <= ts <= MAX_TS:
-                last = ts
+            last = _time(line, last, time_of)
             block.append(last)
             if len(block) == _BLOCK:
                 times.append(np.array(block, np.int64))

@@ -128,6 +128,21 @@ class KafkaSource:
             self._ends[partition.topic, partition.partition] = int(end)
         return True
 
+    def group_is_done(self, partitions: Iterable[TopicPartition]) -> bool:
+        """Has the group, whoever its members are, committed all there is? False where the broker is away.
+
+        The share of a member that was killed is nobody's until its session ends, so a worker that is done
+        with its own share is not done.
+        """
+        from kafka.errors import RetriableError
+
+        keys = [_key(one) for one in partitions]
+        try:
+            starts, ends = self._consumer.beginning_offsets(keys), self._consumer.end_offsets(keys)
+            return all(starts[key] == ends[key] or (self._consumer.committed(key) or 0) >= ends[key] for key in keys)
+        except RetriableError:
+            return False
+
     def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
         """From the group coordinator."""
         return {partition: self._consumer.committed(_key(partition)) for partition in partitions}

@@ -6,6 +6,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -82,11 +83,22 @@ def run_detect(config: Config, *, once: bool) -> None:
             settings=stream,
             steady=time.monotonic,
         )
-        drive(loop, once=once, log=log)
+        shares = [(topic, number) for topic in account_topics for number in range(stream.partitions)]
+        drive(loop, once=once, group_is_done=partial(source.group_is_done, shares), log=log)
 
 
-def drive(loop: DetectLoop, *, once: bool, log: Any, steady: Callable[[], float] = time.monotonic) -> None:
-    """Step the loop until a signal asks to stop, or with `once` until it is done; log a status line every 10 s."""
+def drive(
+    loop: DetectLoop,
+    *,
+    once: bool,
+    group_is_done: Callable[[], bool],
+    log: Any,
+    steady: Callable[[], float] = time.monotonic,
+) -> None:
+    """Step the loop until a signal asks to stop; log a status line every 10 s.
+
+    With `once` it ends when the loop is done, and with it all members of its group.
+    """
     with stop_on_signals() as stopped:
         log.info("started", once=once)
         since, at, owned = msgspec.structs.replace(loop.counters), steady(), loop.partitions
@@ -99,7 +111,7 @@ def drive(loop: DetectLoop, *, once: bool, log: Any, steady: Callable[[], float]
             if now - at >= _STATUS_EVERY_S:
                 log.info("status", **status(loop, since=since, seconds=now - at))
                 since, at = msgspec.structs.replace(loop.counters), now
-            if once and loop.done:
+            if once and loop.done and group_is_done():
                 break
         log.info("stopped", **status(loop, since=since, seconds=steady() - at))
 

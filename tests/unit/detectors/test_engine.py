@@ -284,7 +284,7 @@ class TestFlush:
         rig = Rig()
         rig.offer(request("a", START + 1), request("a", START + TICK + 1))
         outputs = rig.flush()
-        assert [output.tick for output in outputs] == [START + TICK, START + 2 * TICK, START + 2 * TICK]
+        assert [output.tick for output in outputs] == [START + TICK, START + 2 * TICK, START + 2 * TICK + 1]
         assert outputs[-1].activity
 
     def test_of_a_lane_without_events_says_nothing(self) -> None:
