@@ -3,13 +3,13 @@
 | table | columns |
 |---|---|
 | labels | account, kind, campaign, shape, evasion; one row an account, the last three null for benign ones |
-| requests | request_id, account, ts, campaign; in order of `ts`, campaign null unless the request is its harvest |
+| requests | account, ts, campaign; in order of `ts`, campaign null unless the request is its harvest |
 | namings | account, ts, kind (`account` or `campaign`), group (campaign id, else alert id), score |
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -66,21 +66,19 @@ def as_labels(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def as_traffic(events: Iterable[Event], labels: pd.DataFrame, harvest: pa.Table) -> Traffic:
+def as_traffic(events: Iterable[Event], truth: Callable[[], tuple[pa.Table, Mapping[str, str]]]) -> Traffic:
     """Read a simulation's events once.
 
     Args:
-        harvest: request_id and campaign of the requests that belong to a campaign's harvest.
+        truth: the labels, and the harvest as request id to campaign; asked when the events are through, as a
+            simulation knows its harvest only then.
 
     Raises:
-        ValueError: no events, an account without a label, or harvest that no request is.
+        ValueError: no events, labels that are not sound, an account without one, or harvest that no request is.
     """
-    campaigns = dict(zip(harvest["request_id"].to_pylist(), harvest["campaign"].to_pylist(), strict=True))
-    known = set(labels["account"])
     ids: list[str] = []
     accounts: list[str] = []
     times: list[int] = []
-    owners: list[str | None] = []
     count, first, last = 0, 2**62, -1
     for event in events:
         count += 1
@@ -89,17 +87,18 @@ def as_traffic(events: Iterable[Event], labels: pd.DataFrame, harvest: pa.Table)
             ids.append(event.id)
             accounts.append(event.account)
             times.append(event.ts)
-            owners.append(campaigns.get(event.id))
     if not count:
         raise ValueError("there are no events")
-    if unknown := set(accounts) - known:
+    table, harvest = truth()
+    labels = as_labels(table)
+    if unknown := set(accounts) - set(labels["account"]):
         raise ValueError(f"{len(unknown)} accounts have requests and no label, {min(unknown)} among them")
+    owners = [harvest.get(ident) for ident in ids]
     found = sum(owner is not None for owner in owners)
-    if found != len(campaigns):
-        raise ValueError(f"{len(campaigns)} requests are harvest, but only {found} of them are events")
+    if found != len(harvest):
+        raise ValueError(f"{len(harvest)} requests are harvest, but only {found} of them are events")
     requests = pd.DataFrame(
         {
-            "request_id": ids,
             "account": pd.Categorical(accounts),
             "ts": np.array(times, np.int64),
             "campaign": pd.Categorical(owners),

@@ -16,7 +16,12 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 from scipy import sparse
 
+from pipelines.simulate import Prompts
 from schemas.events import Event, Request
+
+HARVEST: Final = "harvest: "
+# What the simulation calls the chat sets of a data directory; every other ordinary prompt came with tools.
+CHATS: Final = frozenset({"chat", "arena", "bench", "instructions", "apps", "roles", "abuse"})
 
 _BITS: Final = 18
 _MAX_CHARS: Final = 2_000
@@ -37,6 +42,29 @@ def features(texts: Sequence[str]) -> sparse.csr_array:
     ends = np.cumsum([0, *map(len, columns)])
     indices = np.concatenate(columns) if columns else np.empty(0, np.int64)
     return sparse.csr_array((np.ones(len(indices)), indices, ends), shape=(len(texts), 1 << _BITS))
+
+
+def labelled(prompts: Prompts) -> list[tuple[str, str]]:
+    """(text, data set) of all texts that the simulation may send; sets of campaigns begin with :data:`HARVEST`.
+
+    Texts that only fill templates of batch jobs are one set, however many jobs there are.
+    """
+    found: dict[str, str] = {}
+    for name, tasks in prompts.attack.items():
+        for prompt in tasks:
+            found.setdefault(prompt.text, HARVEST + name)
+    for prompt in prompts.ordinary:
+        name, split, _ = prompt.app.partition(":")
+        found.setdefault(prompt.text, name if split and name in CHATS else "tools")
+    for talk in prompts.dialogues:
+        for turn in talk.turns:
+            found.setdefault(turn, "dialogues")
+    for text in prompts.code:
+        found.setdefault(text, "code benchmark")
+    for rows in (*prompts.rows.values(), prompts.passages):
+        for text in rows:
+            found.setdefault(text, "batch rows")
+    return list(found.items())
 
 
 class SourceModel:
@@ -74,24 +102,16 @@ class SourceModel:
         return [self.sources[index] for index in self.scores(texts).argmax(axis=1)] if texts else []
 
 
-def in_training(normal_text: str) -> bool:
-    """Which half a text falls into: by its content, so that the same text is never in both."""
-    return zlib.crc32(normal_text.encode()) % 2 == 0
-
-
-def told_apart(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Learn the source on one half of (normalised text, source), try the other half; a dictionary for the report.
+def told_apart(model: SourceModel, texts: Sequence[str], sources: Sequence[str]) -> dict[str, Any]:
+    """How often a model recognises the source of texts that it has not learned; a dictionary for the report.
 
     `accuracy` is the mean over sources of the share recognised (each source counts once), `chance` what
     guessing would give.
     """
-    train = [pair for pair in pairs if in_training(pair[0])]
-    test = [pair for pair in pairs if not in_training(pair[0])]
-    model = SourceModel.fit([text for text, _ in train], [source for _, source in train])
-    guesses = model.predict([text for text, _ in test])
+    guesses = model.predict(texts)
     recall = {}
     for name in model.sources:
-        hits = [guess == name for guess, (_, source) in zip(guesses, test, strict=True) if source == name]
+        hits = [guess == name for guess, source in zip(guesses, sources, strict=True) if source == name]
         recall[name] = {"tested": len(hits), "recognised": sum(hits)}
     shares = [row["recognised"] / row["tested"] for row in recall.values() if row["tested"]]
     return {"accuracy": float(np.mean(shares)), "chance": 1 / len(model.sources), "sources": recall}
@@ -105,15 +125,12 @@ class TextScore(NamedTuple):
     value: float
 
 
-def suspicion(model: SourceModel, harvest: Iterable[str], events: Iterable[Event]) -> Iterator[TextScore]:
-    """Per account the mean log odds of its last user messages so far: from a harvested source, or another one?
+def suspicion(model: SourceModel, events: Iterable[Event]) -> Iterator[TextScore]:
+    """Per account the mean log odds of its last user messages so far: from a set of campaigns, or another one?
 
     Every request adds its odds, bounded to a factor of e**8, and three even ones are added against chance.
-
-    Args:
-        harvest: the sources that campaigns draw from; the others are those of customers.
     """
-    wanted = np.isin(model.sources, list(harvest))
+    wanted = np.array([name.startswith(HARVEST) for name in model.sources])
     totals: dict[str, tuple[float, int]] = {}
     block: list[tuple[Request, str]] = []
     for event in events:

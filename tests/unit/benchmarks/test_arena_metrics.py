@@ -124,14 +124,13 @@ def test_requests_are_read_in_order_of_time_whatever_the_events_order() -> None:
 
 
 def test_labels_and_harvest_that_do_not_fit_are_refused() -> None:
-    labels = tables.as_labels(case.labels())
-    stray = pa.Table.from_pylist([{"request_id": "nobody", "campaign": "alpha"}])
+    stray = {"nobody": "alpha"}
     with pytest.raises(ValueError, match="only 0 of them are events"):
-        tables.as_traffic(case.events(), labels, stray)
+        tables.as_traffic(case.events(), lambda: (case.labels(), stray))
     with pytest.raises(ValueError, match="1 accounts have requests and no label, a1 among them"):
-        tables.as_traffic(case.events(), labels[labels["account"] != "a1"], case.harvest())
+        tables.as_traffic(case.events(), lambda: (case.labels().slice(1), case.harvest()))
     with pytest.raises(ValueError, match="no events"):
-        tables.as_traffic([], labels, case.harvest())
+        tables.as_traffic([], lambda: (case.labels(), case.harvest()))
     with pytest.raises(ValueError, match="stands twice"):
         tables.as_labels(pa.concat_tables([case.labels(), case.labels()]))
     with pytest.raises(ValueError, match="lack the columns"):

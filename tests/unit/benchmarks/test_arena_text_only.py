@@ -14,17 +14,30 @@ SUMS = [f"How many apples has Ann after she buys {n} and eats {n // 2}?" for n i
 CODE = [f"Write a function that sorts list number {n} in place." for n in range(60)]
 
 
+def learned() -> text_only.SourceModel:
+    return text_only.SourceModel.fit([*SUMS[:30], *CODE[:30]], ["harvest: sums"] * 30 + ["code"] * 30)
+
+
 def test_sources_of_other_words_are_told_apart() -> None:
-    pairs = [(text, "sums") for text in SUMS] + [(text, "code") for text in CODE]
-    found = text_only.told_apart(pairs)
+    found = text_only.told_apart(learned(), [*SUMS[30:], CODE[31]], ["harvest: sums"] * 30 + ["code"])
     assert (found["accuracy"], found["chance"]) == (1.0, 0.5)
-    assert 20 < found["sources"]["code"]["tested"] < 40
+    assert found["sources"] == {
+        "code": {"tested": 1, "recognised": 1},
+        "harvest: sums": {"tested": 30, "recognised": 30},
+    }
+
+
+def test_each_source_counts_once() -> None:
+    found = text_only.told_apart(learned(), [*SUMS[30:], CODE[31]], ["harvest: sums"] * 31)
+    assert found["accuracy"] == 30 / 31
 
 
 def test_sources_of_the_same_words_are_not() -> None:
     rng = Random(3)
-    pairs = [(" ".join(rng.choices("abcdefghijk", k=12)), source) for source in ("left", "right") for _ in range(400)]
-    assert abs(text_only.told_apart(pairs)["accuracy"] - 0.5) < 0.08
+    texts = [" ".join(rng.choices("abcdefghijk", k=12)) for _ in range(800)]
+    sources = ["left", "right"] * 200
+    model = text_only.SourceModel.fit(texts[:400], sources)
+    assert abs(text_only.told_apart(model, texts[400:], sources)["accuracy"] - 0.5) < 0.08
 
 
 def test_one_source_cannot_be_told_apart() -> None:
@@ -43,9 +56,8 @@ def request(index: int, account: str, text: str) -> Request:
 
 
 def test_accounts_grow_suspicious_with_every_harvested_prompt() -> None:
-    model = text_only.SourceModel.fit([*SUMS[:30], *CODE[:30]], ["sums"] * 30 + ["code"] * 30)
     events = [request(i, "farmer", SUMS[30 + i]) for i in range(5)] + [request(9, "coder", CODE[40])]
-    scores = list(text_only.suspicion(model, ["sums"], events))
+    scores = list(text_only.suspicion(learned(), events))
     farmer = [score.value for score in scores if score.account == "farmer"]
     assert farmer == sorted(farmer)
     assert farmer[0] > 0 > scores[-1].value
