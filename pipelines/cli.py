@@ -40,6 +40,11 @@ COMMANDS: Final[dict[str, Command]] = {
         "distillwatch demo --out build/demo",
     ),
     "replay": Command("pipelines.commands.replay:replay", "Run the detectors over event files, without a broker."),
+    "simulate": Command(
+        "pipelines.commands.simulate:simulate",
+        "Write labelled traffic from a scenario: real prompts, simulated accounts and times.",
+        "distillwatch simulate small --out build/small",
+    ),
     "convert": Command("pipelines.commands.convert:convert", "Turn a gateway's records into events."),
     "alerts": Command("pipelines.commands.alerts:alerts", "List alerts from a file, a topic or ClickHouse."),
     "explain": Command("pipelines.commands.explain:explain", "Say why an alert was raised and what to do next."),

@@ -23,7 +23,16 @@ from pipelines.secrets import is_development_key, load_hash_key
 from pipelines.settings import PipelineSettings
 from pipelines.validation import validate
 
-__all__ = ["FILES", "Config", "ConfigFile", "is_development_key", "load_config", "load_hash_key", "read_files"]
+__all__ = [
+    "FILES",
+    "Config",
+    "ConfigFile",
+    "is_development_key",
+    "load_config",
+    "load_hash_key",
+    "parse_toml",
+    "read_files",
+]
 
 FILES: Final[dict[str, type[Struct]]] = {
     "detectors.toml": DetectorParams,
@@ -89,7 +98,7 @@ def read_files(directory: Path | None = None) -> dict[str, ConfigFile]:
         except OSError as error:
             problems.append(Problem(shown, None, "", f"cannot be read: {error.strerror}"))
             continue
-        parsed = _parse(raw, shown)
+        parsed = parse_toml(raw, shown)
         if isinstance(parsed, Problem):
             problems.append(parsed)
         else:
@@ -167,7 +176,8 @@ def _looks_like_config(entry: Path) -> bool:
     return entry.suffix == ".toml" or (entry.stem in stems and entry.suffix in _SUFFIX_SLIPS)
 
 
-def _parse(raw: bytes, shown: str) -> tuple[dict[str, Any], dict[toml_lines.Path, int]] | Problem:
+def parse_toml(raw: bytes, shown: str) -> tuple[dict[str, Any], dict[toml_lines.Path, int]] | Problem:
+    """Values and lines of a TOML file, or why it is none; `shown` is its name as the user knows it."""
     if len(raw) > MAX_FILE_BYTES:
         return Problem(shown, None, "", f"is larger than a config file can be ({MAX_FILE_BYTES} bytes)")
     try:
