@@ -42,7 +42,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "replay": Command("pipelines.commands.replay:replay", "Run the detectors over event files, without a broker."),
     "simulate": Command(
         "pipelines.commands.simulate:simulate",
-        "Write labelled traffic from a scenario: real prompts, simulated accounts and times.",
+        "Write labelled traffic from a scenario.",
         "distillwatch simulate small --out build/small",
     ),
     "convert": Command("pipelines.commands.convert:convert", "Turn a gateway's records into events."),
