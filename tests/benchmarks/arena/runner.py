@@ -230,7 +230,7 @@ def _text_records(events: Path, options: Options) -> tuple[dict[str, Any], pd.Da
     learned = text_only.labelled(prompts.fold("tune"))
     scored = text_only.labelled(prompts.fold("score"))
     model = text_only.SourceModel.fit([text for text, _ in learned], [source for _, source in learned])
-    told = text_only.told_apart(model, [text for text, _ in scored], [source for _, source in scored])
+    told = text_only.recognised(model, [text for text, _ in scored], [source for _, source in scored])
     return told, budget.records(text_only.suspicion(model, read(events)))
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 from scipy import sparse
 
+from pipelines.demo.prompts import normal
 from pipelines.simulate import Prompts
 from schemas.events import Event, Request
 
@@ -102,8 +103,8 @@ class SourceModel:
         return [self.sources[index] for index in self.scores(texts).argmax(axis=1)] if texts else []
 
 
-def told_apart(model: SourceModel, texts: Sequence[str], sources: Sequence[str]) -> dict[str, Any]:
-    """How often a model recognises the source of texts that it has not learned; a dictionary for the report.
+def recognised(model: SourceModel, texts: Sequence[str], sources: Sequence[str]) -> dict[str, Any]:
+    """How often a model tells the source of texts that it has not learned; a dictionary for the report.
 
     `accuracy` is the mean over sources of the share recognised (each source counts once), `chance` what
     guessing would give.
@@ -115,6 +116,19 @@ def told_apart(model: SourceModel, texts: Sequence[str], sources: Sequence[str])
         recall[name] = {"tested": len(hits), "recognised": sum(hits)}
     shares = [row["recognised"] / row["tested"] for row in recall.values() if row["tested"]]
     return {"accuracy": float(np.mean(shares)), "chance": 1 / len(model.sources), "sources": recall}
+
+
+def told_apart(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """:func:`recognised`, with a model that learned from one half of the (text, source) pairs, on the other half.
+
+    The halves go by content, so that the same text is never in both.
+    """
+    halves: tuple[list[tuple[str, str]], list[tuple[str, str]]] = ([], [])
+    for pair in pairs:
+        halves[zlib.crc32(normal(pair[0]).encode()) % 2].append(pair)
+    learned, tested = halves
+    model = SourceModel.fit([text for text, _ in learned], [source for _, source in learned])
+    return recognised(model, [text for text, _ in tested], [source for _, source in tested])
 
 
 class TextScore(NamedTuple):
