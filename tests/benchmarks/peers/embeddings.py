@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.hashing import combine, mix
-from detectors.text import Words, normalise, words
+from detectors.text import normalise, words
 from tests.benchmarks.peers.contract import F32, Embedder
 
 _GRAM: Final = 4
@@ -52,7 +52,7 @@ class HashedNgrams:
         rows = found.hashes.row_ids()
         hashes = found.hashes.values
         paired = rows[1:] == rows[:-1]
-        grams, gram_rows = _byte_grams(found, len(texts))
+        grams, gram_rows = _byte_grams(texts, found.data)
         parts = (
             (hashes, rows),
             (combine(hashes[:-1][paired], hashes[1:][paired]), rows[1:][paired]),
@@ -69,20 +69,18 @@ class HashedNgrams:
         return table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
 
 
-def _byte_grams(found: Words, texts: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Every run of four bytes inside a text, and the text it is of."""
-    raw = np.frombuffer(found.data, np.uint8)
-    count = len(raw) - _GRAM + 1
-    if count <= 0:
-        return np.empty(0, np.uint64), np.empty(0, np.int64)
-    ends = np.concatenate([[0], np.cumsum(raw == 0)])
-    inside = ends[_GRAM : _GRAM + count] == ends[:count]
-    grams = np.zeros(count, np.uint64)
+def _byte_grams(texts: list[str], data: bytes) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Every run of four bytes inside a text, and the text it is of; `data` is the texts with a byte between."""
+    raw = np.frombuffer(data, np.uint8)
+    lengths = np.fromiter((len(text.encode()) for text in texts), np.int64, len(texts))
+    inside = np.maximum(lengths - _GRAM + 1, 0)
+    rows = np.repeat(np.arange(len(texts)), inside)
+    starts = np.cumsum(lengths + 1) - lengths - 1
+    at = np.arange(len(rows)) + np.repeat(starts - np.cumsum(inside) + inside, inside)
+    grams = np.zeros(len(rows), np.uint64)
     for k in range(_GRAM):
-        grams = grams << np.uint64(8) | raw[k : k + count].astype(np.uint64)
-    rows = ends[:count]
-    keep = inside & (rows < texts)
-    return grams[keep], rows[keep].astype(np.int64)
+        grams = grams << np.uint64(8) | raw[at + k].astype(np.uint64)
+    return grams, rows
 
 
 class Cached:
