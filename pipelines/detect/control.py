@@ -24,19 +24,37 @@ ControlEvent = Enforcement | Release
 MAX_HISTORY: Final = 200_000
 
 
-# Letters kept by workers that do not own partition 0, in case they come to own it.
-MAX_LETTERS: Final = 1_000
+# Rejected control records that wait for the worker that owns partition 0 to write them. Workers that do not
+# own it keep them as well, in case they come to own it; the topic is small, and its garbage should be.
+MAX_LETTER_BYTES: Final = 256 * 1024 * 1024
+# What a letter weighs beside its bytes, so that many empty ones are bounded too.
+_LETTER_OVERHEAD: Final = 1_024
 
 
 class Control:
-    """Control events so far, and the way of new ones to their lanes."""
+    """Control events so far, and the way of new ones to their lanes.
 
-    def __init__(self, source: ControlSource, intake: Intake, partitions: int, max_history: int = MAX_HISTORY) -> None:
+    Attributes:
+        dropped_letters: rejected records that found no room and were not written by this worker.
+    """
+
+    def __init__(
+        self,
+        source: ControlSource,
+        intake: Intake,
+        partitions: int,
+        *,
+        max_history: int = MAX_HISTORY,
+        max_letter_bytes: int = MAX_LETTER_BYTES,
+    ) -> None:
         self._source = source
         self._intake = intake
         self._partitions = partitions
         self._history: deque[ControlEvent] = deque(maxlen=max_history)
-        self._letters: deque[DeadLetter] = deque(maxlen=MAX_LETTERS)
+        self._letters: deque[DeadLetter] = deque()
+        self._max_letter_bytes = max_letter_bytes
+        self._letter_bytes = 0
+        self.dropped_letters = 0
         self._next = 0
 
     def poll(self) -> list[ControlEvent]:
@@ -46,12 +64,20 @@ class Control:
         for envelope in self._source.poll():
             admitted = self._intake.admit(envelope, now_ms)
             if isinstance(admitted, DeadLetter):
-                self._letters.append(admitted)
+                self._keep(admitted)
             elif isinstance(admitted, Enforcement | Release):
                 events.append(admitted)
             self._next = envelope.next_offset
         self._history.extend(events)
         return events
+
+    def _keep(self, letter: DeadLetter) -> None:
+        self._letters.append(letter)
+        self._letter_bytes += len(letter.raw) + _LETTER_OVERHEAD
+        while self._letter_bytes > self._max_letter_bytes:
+            gone = self._letters.popleft()
+            self._letter_bytes -= len(gone.raw) + _LETTER_OVERHEAD
+            self.dropped_letters += 1
 
     def letters(self) -> list[DeadLetter]:
         """Letters that nobody has written yet; for the worker that owns partition 0."""
@@ -63,6 +89,7 @@ class Control:
     def letters_written(self) -> None:
         """The letters are on the broker; remember that beyond a restart."""
         self._letters.clear()
+        self._letter_bytes = 0
         self._source.report(self._next)
 
     def history(self, partition: int) -> list[ControlEvent]:

@@ -169,6 +169,11 @@ class DetectLoop:
         return sum(state.lane.pending for state in self._states.values())
 
     @property
+    def dropped_control_letters(self) -> int:
+        """Rejected control records that this worker had no room to keep."""
+        return self._control.dropped_letters
+
+    @property
     def partitions(self) -> list[int]:
         """Assigned partitions."""
         return sorted(self._states)
@@ -367,4 +372,5 @@ def status(loop: DetectLoop, *, since: Counters, seconds: float) -> dict[str, An
         "partitions": ",".join(str(number) for number in loop.partitions),
         "misplaced": now.misplaced,
         "refused_commits": now.refused_commits,
+        "dropped_control_letters": loop.dropped_control_letters,
     }

@@ -271,3 +271,20 @@ def test_a_signal_asks_for_a_stop_and_the_handlers_come_back() -> None:
         signal.raise_signal(signal.SIGTERM)
         assert stopped()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_rejected_control_records_are_kept_up_to_a_bound_and_counted_beyond() -> None:
+    source = FakeControlSource(rows=[b"junk" * 100 for _ in range(3_000)])
+    intake = Intake(ROLES, max_bytes=1_000, max_future_s=60, wall=lambda: 100.0)
+    control = Control(source, intake, 4)
+    control.poll()
+    assert len(control.letters()) == 3_000
+    assert control.dropped_letters == 0
+    control.letters_written()
+    assert control.letters() == []
+
+    source.rows += [b"junk" * 100 for _ in range(10)]
+    small = Control(FakeControlSource(rows=source.rows), intake, 4, max_letter_bytes=5 * (400 + 1_024))
+    small.poll()
+    assert [letter.offset for letter in small.letters()] == [3_005, 3_006, 3_007, 3_008, 3_009]
+    assert small.dropped_letters == 3_005
