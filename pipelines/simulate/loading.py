@@ -12,11 +12,12 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pipelines import toml_lines
 from pipelines.config import parse_toml
 from pipelines.errors import ConfigError, Problem, UsageError
-from pipelines.simulate.scenario import Scenario, Template, TemplateFile
+from pipelines.simulate.scenario import Scenario, Template, TemplateFile, Variant
 from pipelines.validation import validate
 
 BUILT_IN: Final = "infra/scenarios"
@@ -51,6 +52,8 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
     """
     raw, shown = read_scenario(name_or_path)
     data, lines = _parsed(raw, shown)
+    if "base" in data:
+        return _varied(_validated(data, lines, shown, Variant), shown, lines)
     scenario = _validated(data, lines, shown, Scenario)
     problems = list(_cross_checks(scenario, load_templates(), shown, lines))
     if problems:
@@ -97,6 +100,21 @@ def load_templates() -> dict[str, Template]:
 def start_ms(scenario: Scenario) -> int:
     """Epoch ms of the scenario's first midnight."""
     return int(datetime.fromisoformat(scenario.start).replace(tzinfo=UTC).timestamp()) * 1000
+
+
+def _varied(variant: Variant, shown: str, lines: Mapping[toml_lines.Path, int]) -> Scenario:
+    bases = [name for name in scenario_names() if "base" not in _parsed(*read_scenario(name))[0]]
+    if variant.base not in bases:
+        message = f'base names no scenario of its own: "{variant.base}"'
+        raise ConfigError([Problem(shown, lines.get(("base",), 1), "base", message, f"there are {', '.join(bases)}")])
+    base = load_scenario(variant.base)
+    return replace(
+        base,
+        name=variant.name,
+        description=variant.description,
+        seed=variant.seed,
+        campaign=[replace(campaign, evasion=variant.evasion) for campaign in base.campaign],
+    )
 
 
 def _parsed(raw: bytes, shown: str) -> tuple[dict[str, Any], dict[toml_lines.Path, int]]:

@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from pipelines.simulate.ordinary import crowd
+from pipelines.simulate import lookalike_groups as groups
+from pipelines.simulate import lookalike_programs as programs
 from pipelines.simulate.scenario import LookAlike, LookAlikeKind
 from pipelines.simulate.stream import Actor
 from pipelines.simulate.world import World
 
 Cast = Callable[[World, LookAlike], Iterator[Actor]]
 
-
-def earnest_reasoning(world: World, look: LookAlike) -> Iterator[Actor]:
-    """Tutoring and audit: most requests ask for shown steps, because somebody wants to follow them."""
-    yield from crowd(world, look.kind, look.accounts * look.groups, look.requests, earnest=0.8)
-
-
 LOOKALIKES: Final[dict[LookAlikeKind, Cast]] = {
-    "earnest_reasoning": earnest_reasoning,
+    "earnest_reasoning": groups.earnest_reasoning,
+    "evaluation_harness": programs.evaluation_harness,
+    "synthetic_data": programs.synthetic_data,
+    "batch_template": programs.batch_template,
+    "rag_backfill": programs.rag_backfill,
+    "ci_agent": programs.ci_agent,
+    "fallback_router": programs.fallback_router,
+    "shared_team_key": programs.shared_team_key,
+    "gateway_reseller": programs.gateway_reseller,
+    "framework_prompt": groups.framework_prompt,
+    "company_rollout": groups.company_rollout,
+    "school_class": groups.school_class,
+    "judge": programs.judge,
+    "launch_signups": groups.launch_signups,
+    "release_movers": groups.release_movers,
 }

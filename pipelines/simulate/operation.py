@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import chain
 from random import Random
@@ -39,6 +39,11 @@ class Wording:
         self._shuffled = "shuffled" in campaign.evasion
         self._paraphrased = "paraphrased" in campaign.evasion
         self._count = 0
+
+    @property
+    def templates(self) -> int:
+        """How many templates there are."""
+        return len(self._templates)
 
     def next(self, rng: Random, task: str, own: str = "", *, which: int | None = None) -> tuple[str | None, str]:
         """System prompt and message for one task.
@@ -76,6 +81,10 @@ class Work:
         self._next = 0
         rng.shuffle(tasks)
 
+    def peek(self, rng: Random) -> Prompt:
+        """Any task, without taking it off the list."""
+        return rng.choice(self._tasks)
+
     def take(self) -> Prompt:
         """The next task."""
         if self._next == len(self._tasks):
@@ -101,7 +110,18 @@ class Operation:
         self.begin = world.at(campaign.begin_hours)
         self.end = self.begin + int(campaign.hours * HOUR)
         self.harvest = next((_MIXTURES[name] for name in campaign.evasion if name in _MIXTURES), campaign.harvest)
+        self._serial = 0
         self.shape = SHAPES[campaign.shape]
+
+    def recent(self, rng: Random, count: int) -> list[tuple[int, str, str]]:
+        """Some of the latest signatures; fewer where there are fewer."""
+        known = len(self.signatures)
+        return [self.signatures[rng.randrange(known)] for _ in range(min(count, known))]
+
+    def serial(self) -> int:
+        """0, 1, 2 and so on, over all accounts."""
+        self._serial += 1
+        return self._serial - 1
 
     def actors(self) -> Iterator[Actor]:
         """Its accounts, and the provider's bans."""
@@ -183,6 +203,3 @@ def _tasks(world: World, campaign: Campaign) -> list[Prompt]:
 
 def _once(event: Enforcement) -> Iterator[Call]:
     yield Call([event])
-
-
-Compose = Callable[[Operation, Member, Random, int], list[object]]

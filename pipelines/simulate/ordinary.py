@@ -8,8 +8,10 @@ from itertools import chain
 from random import Random
 from typing import Final
 
+from msgspec.structs import replace
+
 from pipelines.demo.crowd import EARNEST, EXPLAINED
-from pipelines.demo.people import HOUR, Person, ordinary
+from pipelines.demo.people import DAY, HOUR, Person, ordinary
 from pipelines.demo.prompts import Prompt
 from pipelines.demo.traffic import PLAIN, ask, converse
 from pipelines.simulate.stream import Actor, Call
@@ -19,6 +21,7 @@ from schemas.events import Event
 # A heavy user is mostly a program that repeats itself: distinct texts grow as this power of the requests.
 _DISTINCT: Final = 0.6
 _MOST_TEXTS: Final = 60
+_FOLLOWERS: Final = 0.35
 
 
 def arrival(world: World, person: Person) -> int:
@@ -112,12 +115,22 @@ def _calls(
     rng = world.rng(*key, "calls")
     weights = [1 / (rank + 2) for rank in range(len(texts))]
     fresh = list(texts)
+    # Some follow a release within days; most stay where they are.
+    lag = int(rng.expovariate(1 / (2 * DAY))) if rng.random() < _FOLLOWERS else None
     for at in world.clock.times(rng, number, offset=person.offset, start=begin, end=world.end):
+        if lag is not None:
+            person = moved(world, person, at - lag)
         if talks and rng.random() < 0.3:
             yield Call(list(converse(rng, person, at, rng.choice(world.prompts.dialogues))))
             continue
         prompt = fresh.pop() if fresh else rng.choices(texts, weights=weights)[0]
         yield Call(list(genuine(rng, person, at, prompt, earnest)))
+
+
+def moved(world: World, person: Person, at: int) -> Person:
+    """The person on the newest model that was out at `at`, or as before."""
+    model = world.newest(at)
+    return person if model is None else replace(person, models=(model,))
 
 
 def genuine(rng: Random, person: Person, at: int, prompt: Prompt, earnest: float = 0.0) -> Iterator[Event]:

@@ -203,6 +203,16 @@ class Scenario(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     release: list[ModelRelease] = []
 
 
+class Variant(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Another scenario in which every campaign evades in the same ways."""
+
+    name: Name
+    description: Annotated[str, Meta(min_length=1)]
+    base: Annotated[str, Meta(min_length=1, description="a shipped scenario")]
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    evasion: Annotated[list[Evasion], Meta(min_length=1)]
+
+
 class Template(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """What a campaign wraps around its tasks.
 
