@@ -7,18 +7,45 @@ worked by hand.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
 
 from tests.benchmarks.peers import rates
 from tests.benchmarks.peers.contract import Embedder, Peer, Score, Setting
+from tests.benchmarks.peers.embeddings import Cached, HashedNgrams
 from tests.benchmarks.peers.half_space_trees import HalfSpaceTrees
 from tests.benchmarks.peers.mahalanobis import Mahalanobis
+from tests.benchmarks.peers.minilm import MiniLM
 from tests.benchmarks.peers.mmd import AccountMMD, StreamMMD
 from tests.benchmarks.peers.prada import Prada
 from tests.benchmarks.peers.seat import Seat
 
-__all__ = ["PEERS", "Embedder", "Peer", "Score", "Setting"]
+__all__ = ["EMBEDDINGS", "PEERS", "Embedder", "Embedding", "Peer", "Score", "Setting", "setting_with"]
+
+
+class Embedding(NamedTuple):
+    """An embedder that can be chosen by name, and how many texts of an account and day it can afford."""
+
+    make: Callable[[], Embedder]
+    texts_per_day: int
+
+
+EMBEDDINGS: Final[dict[str, Embedding]] = {
+    "hashed": Embedding(HashedNgrams, texts_per_day=500),
+    "minilm": Embedding(lambda: MiniLM(most=64), texts_per_day=20),
+}
+
+
+def setting_with(embedding: str, reference: Sequence[str]) -> Setting:
+    """The setting of an embedding; vectors of the last 200,000 texts are shared by the peers that get it.
+
+    Raises:
+        KeyError: there is no embedding of that name.
+        FileNotFoundError: it is the sentence model, and that is not installed.
+    """
+    chosen = EMBEDDINGS[embedding]
+    return Setting(Cached(chosen.make(), limit=200_000), reference, chosen.texts_per_day)
+
 
 PEERS: Final[dict[str, Callable[[Setting], Peer]]] = {
     "mmd_account": AccountMMD,

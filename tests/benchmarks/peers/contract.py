@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from random import Random
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -21,6 +22,8 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
 MAX_ACCOUNTS: Final = 50_000
+_MOST_REFERENCE: Final = 4_000
+_SHUFFLE: Final = 20_190_617
 
 
 class Score(NamedTuple):
@@ -79,7 +82,7 @@ class Setting(Struct, frozen=True):
 
     Attributes:
         embed: for those that compare texts.
-        reference: distinct texts of benign accounts, at least 100; what is normal is learnt from these.
+        reference: distinct texts of benign accounts, best some thousand; what is normal is learnt from these.
         texts_per_day: at most so many texts an account and UTC day are embedded, its first ones; the rest is
             not looked at by the peers that embed. It bounds the cost, and above all that of a real model.
         max_accounts: states kept at once; the account that was silent longest is forgotten first.
@@ -89,6 +92,19 @@ class Setting(Struct, frozen=True):
     reference: Sequence[str]
     texts_per_day: int = 500
     max_accounts: int = MAX_ACCOUNTS
+
+
+def reference_vectors(setting: Setting) -> F32:
+    """(at most 4,000, dims) of the reference texts, shuffled: they may come sorted by where they are from.
+
+    Raises:
+        ValueError: fewer than two texts.
+    """
+    if len(setting.reference) < 2:
+        raise ValueError("what is normal cannot be learnt from fewer than two texts")
+    texts = list(setting.reference)
+    Random(_SHUFFLE).shuffle(texts)
+    return setting.embed(texts[:_MOST_REFERENCE])
 
 
 Key = TypeVar("Key")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.events import Event
-from tests.benchmarks.peers.contract import F64, Recent, Score, Setting
+from tests.benchmarks.peers.contract import F64, Recent, Score, Setting, reference_vectors
 from tests.benchmarks.peers.queries import blocks, queries
 
 
@@ -78,7 +78,7 @@ class Mahalanobis:
     published: float | None = None
 
     def __init__(self, setting: Setting, *, window: int = 100) -> None:
-        vectors = setting.embed(setting.reference)
+        vectors = reference_vectors(setting)
         self._setting = setting
         self._window = window
         self._gaussian = Gaussian(vectors[::2])

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.events import Event
-from tests.benchmarks.peers.contract import F32, F64, Recent, Ring, Score, Setting
+from tests.benchmarks.peers.contract import F32, F64, Recent, Ring, Score, Setting, reference_vectors
 from tests.benchmarks.peers.queries import blocks, queries
 
 _REFERENCE: Final = 1_000
@@ -131,7 +131,7 @@ class AccountMMD:
         if not 2 <= least <= window:
             raise ValueError(f"2 <= least <= window, not {least} and {window}")
         self._setting = setting
-        self._reference = Reference(setting.embed(setting.reference))
+        self._reference = Reference(reference_vectors(setting))
         self._window = window
         self._least = least
 
@@ -169,7 +169,7 @@ class StreamMMD:
         if not 2 <= least <= window:
             raise ValueError(f"2 <= least <= window, not {least} and {window}")
         self._setting = setting
-        self._reference = Reference(setting.embed(setting.reference))
+        self._reference = Reference(reference_vectors(setting))
         self._window = window
         self._least = least
 

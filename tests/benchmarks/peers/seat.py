@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from schemas.events import Event
-from tests.benchmarks.peers.contract import F32, Recent, Ring, Score, Setting
+from tests.benchmarks.peers.contract import F32, Recent, Ring, Score, Setting, reference_vectors
 from tests.benchmarks.peers.mmd import squared_distances
 from tests.benchmarks.peers.queries import blocks, queries
 
@@ -63,7 +63,7 @@ class Seat:
     def __init__(self, setting: Setting, *, memory: int = 128, within: float | None = None) -> None:
         self._setting = setting
         self._memory = memory
-        self._within = similar_distance(setting.embed(setting.reference)) if within is None else within
+        self._within = similar_distance(reference_vectors(setting)) if within is None else within
 
     def score(self, events: Iterable[Event]) -> Iterator[Score]:
         setting = self._setting

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from tests.benchmarks.peers.contract import reference_vectors
 from tests.benchmarks.peers.mahalanobis import Gaussian, Mahalanobis
 from tests.unit.benchmarks.peer_rig import ask, setting
 
@@ -37,20 +38,22 @@ def test_a_singular_covariance_is_refused() -> None:
 
 
 def test_the_score_is_in_standard_errors_over_the_window() -> None:
-    # Even rows: mean 0 and variance 2 + 2/100; odd rows lie at 1 and 3, squared 1/2.02 and 9/2.02.
-    reference = [[1.0], [1.0], [-1.0], [3.0]]
+    reference = [[1.0], [1.5], [-1.0], [3.0]]
     peer = Mahalanobis(setting(reference), window=2)
-    mean, deviation = 5 / 2.02, 4 / 2.02
-    values = [(score.value) for score in peer.score([ask("a", place, text) for place, text in enumerate("230")])]
-    four, nine = 4 / 2.02, 9 / 2.02
+    vectors = reference_vectors(setting(reference))
+    gaussian = Gaussian(vectors[::2])
+    usual = gaussian.squared(vectors[1::2])
+    values = [score.value for score in peer.score([ask("a", place, text) for place, text in enumerate("230")])]
+    two, three, zero = gaussian.squared(np.array([[2.0], [3.0], [0.0]]))
+    # The mean of n independent distances has the deviation of one, divided by the root of n.
     expected = [
-        (four - mean) / deviation,
-        ((four + nine) / 2 - mean) * math.sqrt(2) / deviation,
-        ((nine + 0) / 2 - mean) * math.sqrt(2) / deviation,
+        two - usual.mean(),
+        ((two + three) / 2 - usual.mean()) * 2**0.5,
+        ((three + zero) / 2 - usual.mean()) * 2**0.5,
     ]
-    assert values == pytest.approx(expected)
+    assert values == pytest.approx([value / usual.std() for value in expected])
 
 
 def test_a_reference_at_one_distance_is_refused() -> None:
     with pytest.raises(ValueError, match="one distance"):
-        Mahalanobis(setting([[1.0], [2.0], [-1.0], [2.0]]))
+        Mahalanobis(setting([[1.0], [2.0], [3.0]]))

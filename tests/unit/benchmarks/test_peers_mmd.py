@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from tests.benchmarks.peers.contract import reference_vectors
 from tests.benchmarks.peers.mmd import AccountMMD, StreamMMD, median_gamma, mmd2
 from tests.unit.benchmarks.peer_rig import ask, setting, spell
 
@@ -47,7 +48,7 @@ def test_an_accounts_window_equals_the_definition_also_after_it_slid() -> None:
     peer = AccountMMD(setting(benign), window=12, least=5)
     scores = list(peer.score([ask("a", place, spell(row)) for place, row in enumerate(own)]))
     assert len(scores) == len(own) - 4
-    reference = np.array(benign, np.float32)
+    reference = reference_vectors(setting(benign))
     gamma = median_gamma(reference)
     for place, score in enumerate(scores, start=5):
         window = np.array(own[max(0, place - 12) : place], np.float32)

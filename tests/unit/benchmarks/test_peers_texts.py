@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from schemas.events import Message, Request
-from tests.benchmarks.peers.contract import Recent
+from tests.benchmarks.peers import EMBEDDINGS, setting_with
+from tests.benchmarks.peers.contract import Recent, reference_vectors
 from tests.benchmarks.peers.embeddings import Cached, HashedNgrams
 from tests.benchmarks.peers.minilm import MiniLM, WordPiece, model_directory, read_safetensors
 from tests.benchmarks.peers.queries import benign_reference, blocks, queries
 from tests.scenarios import words
-from tests.unit.benchmarks.peer_rig import Numbers, ask
+from tests.unit.benchmarks.peer_rig import Numbers, ask, setting
 
 DAY_S = 86_400
 
@@ -94,6 +95,25 @@ def test_a_cache_gives_the_same_vectors_and_stays_small() -> None:
     assert inner.calls == 1
     assert cached(["5", "6", "7", "8", "1"]).ravel().tolist() == [5, 6, 7, 8, 1]
     assert len(cached) == 3
+
+
+def test_the_reference_is_shuffled_and_bounded() -> None:
+    sorted_texts = [[float(number)] for number in range(5_000)]
+    vectors = reference_vectors(setting(sorted_texts)).ravel()
+    assert len(vectors) == 4_000
+    assert 2_000 < vectors[:1_000].mean() < 3_000
+    assert (vectors == reference_vectors(setting(sorted_texts)).ravel()).all()
+    with pytest.raises(ValueError, match="fewer than two"):
+        reference_vectors(setting([[1.0]]))
+
+
+def test_an_embedding_is_chosen_by_name() -> None:
+    chosen = setting_with("hashed", ["one text", "another"])
+    assert chosen.embed.name == "hashed_ngrams"
+    assert chosen.texts_per_day == EMBEDDINGS["hashed"].texts_per_day
+    assert EMBEDDINGS["minilm"].texts_per_day < EMBEDDINGS["hashed"].texts_per_day
+    with pytest.raises(KeyError):
+        setting_with("other", [])
 
 
 def test_the_key_that_was_silent_longest_is_forgotten() -> None:
