@@ -121,13 +121,14 @@ class AccountMMD:
 
     Args:
         window: queries compared at most; the score moves with each query.
-        least: queries before the first score.
+        least: queries before the first score; 4, because that is what an account of the smallest reported
+            campaigns sends, and a peer that never looks finds nothing.
     """
 
     name = "mmd_account"
     published: float | None = None
 
-    def __init__(self, setting: Setting, *, window: int = 100, least: int = 10) -> None:
+    def __init__(self, setting: Setting, *, window: int = 100, least: int = 4) -> None:
         if not 2 <= least <= window:
             raise ValueError(f"2 <= least <= window, not {least} and {window}")
         self._setting = setting
