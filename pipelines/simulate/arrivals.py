@@ -30,6 +30,8 @@ _WINDOW_S: Final = 600
 _DAY_S: Final = 86_400
 # Small clients are those most like the accounts of an API's population: the lower half by rate.
 _SMALL: Final = 0.5
+# Draws in a row outside an account's span before any moment of the span will do.
+_PATIENCE: Final = 200
 
 
 def fit(directory: Path) -> Arrivals | None:
@@ -137,11 +139,11 @@ class Clock:
             at = local - offset * HOUR
             if not start <= at < end:
                 misses += 1
-                if misses > 200:
-                    # A span of minutes in the night: better an even draw than none.
-                    at = start + rng.randrange(max(1, end - start))
-                else:
+                if misses <= _PATIENCE:
                     continue
+                # A span of minutes in the night: better an even draw than none.
+                at = start + rng.randrange(max(1, end - start))
+            misses = 0
             size = max(1, int(rng.lognormvariate(median_session, self.arrivals.session_spread)))
             moment = float(at)
             for _ in range(min(count - len(found), size)):

@@ -81,7 +81,7 @@ def working_hours(world: World, rng: Random, per_day: float, net: Network) -> li
 
 def job(world: World, look: LookAlike, group: int, rng: Random) -> Iterator[int]:
     """Times of a job that works off `look.requests` items once, as fast as its rate limit lets it."""
-    begin = min(world.at(look.begin_hours) + group * 3 * HOUR, world.end - 2 * HOUR)
+    begin = min(world.at(look.begin_hours) + group * 3 * HOUR, max(world.start, world.end - 4 * HOUR))
     count = round(look.requests)
     gap = min(9_000.0, 0.9 * (world.end - begin) / count)
     at = float(begin)

@@ -152,9 +152,9 @@ def _cross_checks(
     for index, campaign in enumerate(scenario.campaign):
         if names[campaign.name] > 1:
             yield problem(("campaign", index, "name"), f'must be unique, got "{campaign.name}" twice', "rename one")
-        if campaign.begin_hours + campaign.hours > hours:
-            message = f"ends at hour {campaign.begin_hours + campaign.hours:g} of {hours:g}"
-            yield problem(("campaign", index, "hours"), message, "shorten it, or lengthen `days`")
+        if campaign.begin_hours >= hours:
+            message = f"begins at hour {campaign.begin_hours:g} of {hours:g}"
+            yield problem(("campaign", index, "begin_hours"), message, "begin it earlier, or lengthen `days`")
         for place, template in enumerate(campaign.templates):
             if template not in templates:
                 yield problem(

@@ -169,7 +169,8 @@ def launch_signups(world: World, look: LookAlike) -> Iterator[Actor]:
         rng = world.rng(*key)
         person = ordinary(world.seed, f"{look.kind}:{group}", index, rng, world.start)
         # Most come in the first hours.
-        created = min(launch + int(rng.expovariate(1 / (9 * HOUR))), launch + 36 * HOUR, world.end - 2 * HOUR)
+        created = min(launch + int(rng.expovariate(1 / (9 * HOUR))), launch + 36 * HOUR)
+        created = max(world.start, min(created, world.end - HOUR - rng.randrange(HOUR)))
         if person.enrichment is not None:
             person = replace(person, enrichment=replace(person.enrichment, created=created, ts=created))
         yield member(world, look, person, key, partial(_newcomer, world, look, person, created))

@@ -164,18 +164,26 @@ class Operation:
             yield Call(events, harvest=True)
 
     def _moments(self, rng: Random, recruit: Recruit, person: Person) -> list[int]:
-        """When one account sends. Its number of requests is that of an account in use for the whole time."""
+        """When one account sends.
+
+        An account that comes into use late sends as much as the others in less time, one that replaces another
+        only as much as is left of the campaign, and a banned one stops short.
+        """
         pacing = self.campaign.pacing
-        nominal = (pacing.account_hours or self.campaign.hours) * pacing.requests_per_account_day / 24
-        jittered = "jittered" in self.campaign.evasion
-        if jittered or pacing.style == "human":
+        used = (pacing.account_hours or self.campaign.hours) * HOUR
+        last = self._last(recruit)
+        nominal = pacing.requests_per_account_day * used / DAY
+        if recruit.number >= self.campaign.accounts:
+            nominal *= (last - recruit.entry) / used
+        if "jittered" in self.campaign.evasion or pacing.style == "human":
             # Uneven shares: a spread of one half in the log gives a coefficient of variation of 0.53.
-            number = max(1, round(nominal * rng.lognormvariate(-0.125, 0.5)))
+            served = (recruit.leave - recruit.entry) / max(1, last - recruit.entry)
+            number = max(1, round(nominal * served * rng.lognormvariate(-0.125, 0.5)))
             return self.world.clock.times(
                 rng, number, offset=person.offset, start=recruit.entry, end=max(recruit.leave, recruit.entry + 1)
             )
         number = max(1, int(nominal + rng.random()))
-        gap = max(1.0, (self._last(recruit) - recruit.entry) / number)
+        gap = max(1.0, (last - recruit.entry) / number)
         if pacing.style == "synchronised":
             step = max(1, int(DAY / pacing.requests_per_account_day))
             first = -(-(recruit.entry - self.begin) // step)

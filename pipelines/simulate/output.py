@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from pipelines.demo.people import HOUR
 from pipelines.errors import Failure
 from pipelines.simulate.simulation import Simulation
 from schemas.events import Event, encode_event
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Write = Callable[[Event], object]
+Deliver = Callable[[Iterable[Event]], int]
+"""Takes all events and returns how many there were."""
 
 # One write for some hundred events: a call of the compressor or the file for each would cost more than encoding.
 _BUFFER: Final = 1 << 18
 _ROWS: Final = 8_192
-_REPORT: Final = 5_000
 _ZSTD_LEVEL: Final = 3
 
 NOTICE: Final = (
@@ -42,40 +44,54 @@ class Written(Struct, frozen=True, kw_only=True):
     files: tuple[Path, ...]
 
 
-def write(simulation: Simulation, out: Path, *, ending: str, advance: Callable[[int], object]) -> Written:
-    """Write events, labels, harvest and the scenario as used into a directory.
+def write(simulation: Simulation, out: Path, *, deliver: Deliver, advance: Callable[[int], object]) -> Written:
+    """Deliver the events and write labels, harvest and the scenario as used into a directory.
 
     Args:
-        ending: a key of :data:`WRITERS`.
-        advance: called with the number of events written since the last call.
+        deliver: where the events go, see :func:`to_file` and :func:`pipelines.simulate.kafka.to_kafka`.
+        advance: called with the simulated hours that have passed since the last call.
 
     Raises:
         Failure: the directory cannot be written.
     """
     import pyarrow.parquet as pq
 
-    files = (
-        out / f"events.{FILE_ENDINGS[ending]}",
-        out / "labels.parquet",
-        out / "harvest.parquet",
-        out / "scenario.toml",
-    )
+    files = (out / "labels.parquet", out / "harvest.parquet", out / "scenario.toml")
     try:
         out.mkdir(parents=True, exist_ok=True)
         labels = simulation.labels
-        pq.write_table(labels, files[1])
-        files[3].write_bytes(_as_used(simulation))
-        count = 0
-        with WRITERS[ending](files[0]) as put, _harvest(files[2]) as harvested:
-            for event in simulation.events(harvested.add):
-                put(event)
-                count += 1
-                if count % _REPORT == 0:
-                    advance(_REPORT)
-        advance(count % _REPORT)
+        pq.write_table(labels, files[0])
+        files[2].write_bytes(_as_used(simulation))
+        with _harvest(files[1]) as harvested:
+            count = deliver(_watched(simulation.events(harvested.add), simulation.start, advance))
     except OSError as error:
         raise Failure(f"{out}: cannot be written: {error.strerror or error}") from error
     return Written(events=count, accounts=len(labels), harvest=harvested.count, files=files)
+
+
+def to_file(directory: Path, ending: str) -> tuple[Path, Deliver]:
+    """The file of events in a directory, and what writes it; `ending` is a key of :data:`WRITERS`."""
+    path = directory / f"events.{FILE_ENDINGS[ending]}"
+
+    def deliver(events: Iterable[Event]) -> int:
+        count = 0
+        with WRITERS[ending](path) as put:
+            for event in events:
+                put(event)
+                count += 1
+        return count
+
+    return path, deliver
+
+
+def _watched(events: Iterable[Event], start: int, advance: Callable[[int], object]) -> Iterator[Event]:
+    passed = 0
+    for event in events:
+        hours = (event.ts - start) // HOUR
+        if hours > passed:
+            advance(hours - passed)
+            passed = hours
+        yield event
 
 
 def _as_used(simulation: Simulation) -> bytes:

@@ -6,9 +6,12 @@ detection; it is the ground truth that detection is measured by.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
+
+MIN_DAYS: Final = 0.25
+"""A shorter scenario has no room for what takes hours: jobs, sign-ups, a class."""
 
 Share = Annotated[float, Meta(ge=0, le=1, description="a share, 0 to 1")]
 Hours = Annotated[float, Meta(ge=0, le=24 * 366, description="hours after the start of the scenario")]
@@ -193,7 +196,7 @@ class Scenario(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     name: Name
     description: Annotated[str, Meta(min_length=1)]
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)]
-    days: Annotated[float, Meta(gt=0, le=366, description="length in days")]
+    days: Annotated[float, Meta(ge=MIN_DAYS, le=366, description="length in days")]
     start: Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$", description="first day, midnight UTC, YYYY-MM-DD")]
     fold: Literal["score", "tune"] = "score"
     arrivals: Arrivals

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from pipelines.simulate.loading import load_templates
+from pipelines.simulate.loading import load_templates, start_ms
 from pipelines.simulate.lookalikes import LOOKALIKES
 from pipelines.simulate.operation import KIND, Operation
 from pipelines.simulate.ordinary import population
 from pipelines.simulate.prompts import Prompts
-from pipelines.simulate.scenario import Scenario
+from pipelines.simulate.scenario import MIN_DAYS, Scenario
 from pipelines.simulate.stream import Actor, Call, Heard, merged
 from pipelines.simulate.world import World
 from schemas.events import Event, Release
@@ -35,6 +35,11 @@ class Simulation:
         self.seed = seed
         self.harvest: dict[str, str] = {}
         self._prompts = prompts
+
+    @property
+    def start(self) -> int:
+        """Epoch ms of the first midnight."""
+        return start_ms(self.scenario)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -82,22 +87,34 @@ def generate(
     Args:
         seed: instead of the scenario's own.
         accounts: ordinary accounts, instead of the scenario's; look-alikes and campaigns stay as they are.
-        days: only so many days from the start; campaigns end with them.
+        days: only so many days from the start; campaigns end with them, later ones fall away.
 
     Raises:
-        ValueError: `accounts` is below 1, or `days` not above 0.
+        ValueError: `accounts` is below 1, or `days` below :data:`pipelines.simulate.scenario.MIN_DAYS`.
     """
     if accounts is not None:
         if accounts < 1:
             raise ValueError(f"accounts must be at least 1, got {accounts}")
         scenario = replace(scenario, population=replace(scenario.population, accounts=accounts))
     if days is not None:
-        if not days > 0:
-            raise ValueError(f"days must be above 0, got {days}")
-        scenario = replace(scenario, days=days)
+        if not days >= MIN_DAYS:
+            raise ValueError(f"days must be at least {MIN_DAYS}, got {days}")
+        scenario = _shortened(scenario, days)
     if prompts.arrivals is not None and scenario.arrivals.source == prompts.arrivals.source:
         scenario = replace(scenario, arrivals=prompts.arrivals)
     return Simulation(scenario, prompts, scenario.seed if seed is None else seed)
+
+
+def _shortened(scenario: Scenario, days: float) -> Scenario:
+    """The scenario without what would begin after its new end; what has begun is cut off there."""
+    hours = days * 24
+    return replace(
+        scenario,
+        days=days,
+        lookalike=[look for look in scenario.lookalike if look.begin_hours < hours],
+        campaign=[campaign for campaign in scenario.campaign if campaign.begin_hours < hours],
+        release=[out for out in scenario.release if out.at_hours < hours],
+    )
 
 
 def _actors(world: World) -> Iterator[Actor]:
@@ -107,8 +124,7 @@ def _actors(world: World) -> Iterator[Actor]:
         yield from LOOKALIKES[look.kind](world, look)
     templates = load_templates()
     for campaign in world.scenario.campaign:
-        if world.at(campaign.begin_hours) < world.end:
-            yield from Operation(world, campaign, templates).actors()
+        yield from Operation(world, campaign, templates).actors()
     for at, model in world.releases:
         yield Actor("", "", at, partial(_release, at, model))
 
