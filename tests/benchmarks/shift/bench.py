@@ -75,17 +75,18 @@ def run(
     benign, attacks = corpora.load(data_dir)
     chosen = choose(embedding, cache, wheel)
 
-    def embed(texts: Sequence[str]) -> F32:
-        return cached(chosen.embed, texts, cache)
-
     with Progress(enabled=progress) as bars:
+
+        def embed(texts: Sequence[str]) -> F32:
+            with bars.bar(f"embedding by {chosen.embed.name}", len(texts)) as advance:
+                return cached(chosen.embed, texts, cache, advance)
 
         def over_all(plan: Plan, *, as_found: bool, what: str) -> Variant:
             with bars.bar(what, len(attacks) * plan.splits) as advance:
                 return [_pair(benign, attack, embed, plan, seed, advance, as_found=as_found) for attack in attacks]
 
         main = over_all(plan, as_found=False, what="normalised texts")
-        found_plan = msgspec.structs.replace(plan, splits=max(2, plan.splits // 4))
+        found_plan = msgspec.structs.replace(plan, splits=max(2, plan.splits // 2))
         found = None if quick else over_all(found_plan, as_found=True, what="texts as found")
     report: dict[str, Any] = {"ours": None, "ours_reason": NO_DETECTOR}
     report |= _curves(main, plan)

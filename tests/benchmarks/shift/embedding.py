@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -32,6 +32,7 @@ PUBLISHED_TEXTS: Final = ("The weather is lovely today.", "It's so sunny outside
 PUBLISHED_SIMILARITIES: Final = ((0, 1, 0.6660), (0, 2, 0.1046), (1, 2, 0.1411))
 # Four digits are printed, and the activation is approximated to 0.0005.
 _TOLERANCE: Final = 1e-3
+_CHUNK: Final = 1_000  # texts between two steps of the progress bar: half a minute of the real model
 
 
 class Chosen(NamedTuple):
@@ -118,16 +119,26 @@ def _hashed(why: str) -> Chosen:
     return Chosen(embed, f"NOT sentence embeddings but hashed n-grams in {embed.dims} dimensions: {why}")
 
 
-def cached(embed: Embedder, texts: Sequence[str], directory: Path) -> F32:
-    """Vectors of the texts, from `directory` where the same texts were embedded before; shape (texts, dims)."""
+def cached(
+    embed: Embedder, texts: Sequence[str], directory: Path, advance: Callable[[int], object] = lambda _: None
+) -> F32:
+    """Vectors of the texts, from `directory` where the same texts were embedded before; shape (texts, dims).
+
+    `advance` is told how many texts were just embedded.
+    """
     digest = hashlib.sha256(f"{embed.name} {embed.dims}".encode())
     for text in texts:
         digest.update(b"\0" + text.encode())
     path = directory / f"{embed.name}-{digest.hexdigest()[:24]}.npy"
     if path.is_file():
         known: F32 = np.load(path)
+        advance(len(texts))
         return known
-    vectors = embed(texts)
+    vectors = np.empty((len(texts), embed.dims), np.float32)
+    for start in range(0, len(texts), _CHUNK):
+        some = texts[start : start + _CHUNK]
+        vectors[start : start + len(some)] = embed(some)
+        advance(len(some))
     directory.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial.npy")
     np.save(partial, vectors)

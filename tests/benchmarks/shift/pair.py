@@ -51,10 +51,10 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     sizes: tuple[int, ...] = (100, 200, 500, 1_000, 1_500)
     shares: tuple[int, ...] = (5, 10, 25, 50, 100)
-    splits: int = 40
-    calibration_windows: int = 1_000
-    benign_windows: int = 200
-    attack_windows: int = 40
+    splits: int = 24
+    calibration_windows: int = 700
+    benign_windows: int = 150
+    attack_windows: int = 30
     references: int = 20
     reference_share: float = 0.25
     test_share: float = 0.4
