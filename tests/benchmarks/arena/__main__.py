@@ -13,6 +13,7 @@ import msgspec
 from pipelines.errors import Failure, UsageError
 from pipelines.simulate import data_directory
 from tests.benchmarks.arena import page, runner
+from tests.benchmarks.peers import EMBEDDINGS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,13 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                 days=options.days,
                 jobs=options.jobs,
                 compare=not options.no_compare,
+                embedding=options.embedding,
                 shift=None if options.shift == "no" else options.shift,
             ),
             lambda text: print(text, file=sys.stderr, flush=True),  # noqa: T201 - a command for people
         )
-    except (UsageError, Failure) as error:
+    except (UsageError, Failure, FileNotFoundError) as error:
         print(error, file=sys.stderr)  # noqa: T201
-        return 2 if isinstance(error, UsageError) else 1
+        return 1 if isinstance(error, Failure) else 2
     (out / "arena.json").write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     (out / "arena.html").write_text(page.render(report), encoding="utf-8")
     total, benign = report["overall"], report["benign"]
@@ -64,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, help="config directory that is tried instead of the built-in one")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes for the comparisons")
     parser.add_argument("--no-compare", action="store_true", help="no ablation, no peers, no text-only baseline")
+    parser.add_argument("--embedding", choices=sorted(EMBEDDINGS), default="hashed", help="of peers that compare texts")
     parser.add_argument("--shift", choices=("no", "quick", "full"), default="full", help="distribution-shift bench")
     return parser
 

@@ -73,8 +73,12 @@ def namings_above(found: pd.DataFrame, threshold: float) -> pd.DataFrame:
 
 
 def compare(found: pd.DataFrame, traffic: Traffic, allowed: int) -> dict[str, Any]:
-    """A peer's figures at the budget, for the report."""
-    threshold = threshold_at(found, traffic.labels, allowed)
+    """A peer's figures when it may name `allowed` benign accounts, for the report."""
+    return figures_at(found, traffic, threshold_at(found, traffic.labels, allowed))
+
+
+def figures_at(found: pd.DataFrame, traffic: Traffic, threshold: float) -> dict[str, Any]:
+    """A peer's figures at a threshold, for the report."""
     namings = namings_above(found, threshold)
     figures = metrics.campaigns(traffic, namings)
     innocent = metrics.benign(traffic, namings)

@@ -145,16 +145,27 @@ def _benign(found: Mapping[str, Any]) -> str:
 def _peers(report: Mapping[str, Any]) -> str:
     total, benign = report["overall"], report["benign"]
     rows: list[tuple[object, ...]] = [
-        ("distillwatch", total["mean_exposure"], total["detected"], benign["per_10k_account_days"], None)
+        ("distillwatch", total["mean_exposure"], total["detected"], benign["per_10k_account_days"], *[None] * 5)
     ]
-    for name, row in report["peers"].items():
-        rows.append((name, row["mean_exposure"], row["detected"], row["per_10k_account_days"], row.get("seconds")))
+    others = dict(report["peers"])
+    if report.get("text_only"):
+        others["text only"] = report["text_only"]
+    for name, row in others.items():
+        one, ten = row["at_1_per_10k_account_days"], row["at_10_per_10k_account_days"]
+        rows.append(
+            (
+                *(name, row["mean_exposure"], row["detected"], row["per_10k_account_days"]),
+                *(one["mean_exposure"], one["detected"], ten["mean_exposure"], ten["detected"], row.get("seconds")),
+            )
+        )
     note = (
         "<p class='note'>Each threshold is the lowest at which the method names no more benign accounts than our "
-        "alerts did on the same events; it is picked with hindsight, which favours the others.</p>"
+        "alerts did on the same events, and again than 1 and 10 per 10,000 account-days; it is picked with hindsight, "
+        f"which favours the others. Texts are embedded by {escape(str(report.get('peers_embedding')))}.</p>"
     )
-    head = ("method", "mean exposure", "detected", "benign per 10,000 account-days", "seconds")
-    return "<h2>Other methods on the same events</h2>\n" + note + table(head, rows)
+    head = ("method", "mean exposure", "detected", "benign per 10,000 account-days", "exposure at 1", "detected")
+    head += ("exposure at 10", "detected", "seconds")
+    return "<h2>Other methods on the same events</h2>\n" + note + table(head, rows) if others else ""
 
 
 def _ablation(report: Mapping[str, Any]) -> str:

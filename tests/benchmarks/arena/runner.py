@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import resource
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,16 +18,20 @@ from msgspec import Struct
 from pipelines.config import load_config
 from pipelines.simulate import Simulation, generate, load_prompts, load_scenario
 from schemas.events import Event, decode_event, encode_event
+from tests.benchmarks import shift
 from tests.benchmarks.arena import ablation, budget, metrics, tables, text_only
+from tests.benchmarks.peers import PEERS, setting_with
+from tests.benchmarks.peers import budget as peer_budget
+from tests.benchmarks.peers.queries import benign_reference
 
 SYNTHETIC: Final = (
     "Prompts are real; which account sends them, when, from where and with what enrichment is simulated, and so are "
     "answers, token counts and signatures. No public data has labelled campaigns."
 )
-PEERS: Final = "tests.benchmarks.peers"
-SHIFT: Final = "tests.benchmarks.shift"
 # The least compression: the file is read several times, and reading must not be what is measured.
 _ZSTD_LEVEL: Final = 1
+
+LARGER_BUDGETS: Final = (1, 10)
 
 Tell = Callable[[str], object]
 
@@ -47,6 +49,7 @@ class Options(Struct, frozen=True, kw_only=True):
         seed, accounts, days: instead of the scenario's.
         jobs: processes for what comes after the first replay.
         compare: also the ablation, the peers and the text-only baseline.
+        embedding: of the peers that compare texts, `hashed` or `minilm`.
         shift: also the distribution-shift bench, `quick` or `full`; it needs `data`.
     """
 
@@ -61,6 +64,7 @@ class Options(Struct, frozen=True, kw_only=True):
     days: float | None = None
     jobs: int = 2
     compare: bool = True
+    embedding: str = "hashed"
     shift: str | None = None
 
 
@@ -165,40 +169,39 @@ def _plain(row: metrics.CampaignFigures) -> dict[str, Any]:
 def _compare(report: dict[str, Any], traffic: tables.Traffic, events: Path, options: Options, tell: Tell) -> None:
     """The ablation, the peers and the text-only baseline, several at a time."""
     allowed = report["benign"]["accounts_named"]
-    peers = registered_peers()
-    if peers is None:
-        report["absent"]["peers"] = f"there is no {PEERS} in this checkout"
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        innocent = set(traffic.labels.loc[traffic.labels["kind"] != tables.CAMPAIGN, "account"])
+        peers = pool.submit(_peers, events, innocent, options.embedding)
+        baseline = pool.submit(_text_records, events, options)
         off = {
             signal: pool.submit(
                 _without, events, options.work / f"alerts-without-{signal}.jsonl", options.config, signal
             )
             for signal in ablation.signals()
         }
-        scored: dict[str, Future[tuple[pd.DataFrame, float]]] = {
-            name: pool.submit(_peer_records, events, name) for name in peers or ()
-        }
-        baseline = pool.submit(_text_records, events, options)
         for signal, task in off.items():
             report["ablation"][signal] = _ablated(traffic, task.result())
             tell(f"without {signal}: mean exposure {report['ablation'][signal]['mean_exposure']:.3f}")
-        for name, future in scored.items():
-            found, seconds = future.result()
-            report["peers"][name] = {**budget.compare(found, traffic, allowed), "seconds": seconds}
-            report["roc"][name] = metrics.roc(budget.highest(found), traffic)
-            tell(f"{name}: mean exposure {report['peers'][name]['mean_exposure']:.3f} in {seconds:.0f} s")
+        report["peers_embedding"], runs = peers.result()
+        for name, peer in runs.items():
+            report["peers"][name] = {**_beside(peer.found, traffic, allowed), "seconds": peer.seconds}
+            if peer.published is not None:
+                report["peers"][name]["at_published"] = budget.figures_at(peer.found, traffic, peer.published)
+            report["roc"][name] = metrics.roc(budget.highest(peer.found), traffic)
+            tell(f"{name}: mean exposure {report['peers'][name]['mean_exposure']:.3f} in {peer.seconds:.0f} s")
         told, found = baseline.result()
-        report["text_only"] = {**told, **budget.compare(found, traffic, allowed)}
+        report["text_only"] = {**told, **_beside(found, traffic, allowed)}
         report["roc"]["text only"] = metrics.roc(budget.highest(found), traffic)
         tell(f"text only: mean exposure {report['text_only']['mean_exposure']:.3f}")
 
 
-def registered_peers() -> Mapping[str, Any] | None:
-    """The peers of this checkout by name; None where there is no such package."""
-    if importlib.util.find_spec(PEERS) is None:
-        return None
-    found: Mapping[str, Any] = importlib.import_module(PEERS).PEERS
-    return found
+def _beside(found: pd.DataFrame, traffic: tables.Traffic, allowed: int) -> dict[str, Any]:
+    """A method's figures at our benign budget, and at larger ones, lest a budget of nobody is all that is said."""
+    larger = {
+        f"at_{rate}_per_10k_account_days": budget.compare(found, traffic, peer_budget.allowed(traffic, rate))
+        for rate in LARGER_BUDGETS
+    }
+    return {**budget.compare(found, traffic, allowed), **larger}
 
 
 def _without(events: Path, alerts: Path, config: Path | None, signal: str) -> Path:
@@ -217,12 +220,23 @@ def _ablated(traffic: tables.Traffic, alerts: Path) -> dict[str, Any]:
     }
 
 
-def _peer_records(events: Path, name: str) -> tuple[pd.DataFrame, float]:
-    peers = registered_peers()
-    if peers is None:
-        raise ValueError(f"{PEERS} is gone")
-    begun = time.monotonic()
-    return budget.records(peers[name]().score(read(events))), time.monotonic() - begun
+class PeerRun(NamedTuple):
+    """What a peer made of the events: its records, its authors' threshold if any, and how long it took."""
+
+    found: pd.DataFrame
+    published: float | None
+    seconds: float
+
+
+def _peers(events: Path, benign: set[str], embedding: str) -> tuple[str, dict[str, PeerRun]]:
+    """All peers, one after the other, so that they embed each text once; and what the embedding is called."""
+    setting = setting_with(embedding, benign_reference(read(events), benign))
+    runs = {}
+    for name, make in PEERS.items():
+        peer = make(setting)
+        begun = time.monotonic()
+        runs[name] = PeerRun(budget.records(peer.score(read(events))), peer.published, time.monotonic() - begun)
+    return setting.embed.name, runs
 
 
 def _text_records(events: Path, options: Options) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -235,12 +249,13 @@ def _text_records(events: Path, options: Options) -> tuple[dict[str, Any], pd.Da
 
 
 def _shift(report: dict[str, Any], options: Options, tell: Tell) -> None:
-    if importlib.util.find_spec(SHIFT) is None:
-        report["absent"]["shift"] = f"there is no {SHIFT} in this checkout"
-    elif options.shift is None:
+    if options.shift is None:
         report["absent"]["shift"] = "this run left out the distribution-shift bench"
     elif options.data is None:
         report["absent"]["shift"] = "the distribution-shift bench needs the prompt sets of a data directory"
     else:
-        report["shift"] = importlib.import_module(SHIFT).run(options.data, quick=options.shift == "quick")
+        cache = options.cache.parent / "shift"
+        report["shift"] = shift.run(options.data, quick=options.shift == "quick", cache=cache)
+        if report["shift"]["ours"] is None:
+            report["absent"]["shift, ours"] = report["shift"]["ours_reason"]
         tell("distribution-shift bench done")
