@@ -57,11 +57,16 @@ def program(
     )
 
 
-def each(look: LookAlike) -> Iterator[tuple[int, int, Key]]:
-    """(group, index within it, key) of all accounts of a look-alike."""
-    for group in range(look.groups):
+def each(look: LookAlike, first: int) -> Iterator[tuple[int, int, Key]]:
+    """(group, index within it, key) of all accounts of a look-alike; groups count from `first` on."""
+    for group in range(first, first + look.groups):
         for index in range(look.accounts):
             yield group, index, (look.kind, group, index)
+
+
+def uneven(rng: Random, mean: float) -> int:
+    """A number of requests around `mean`: no two programs are of one size."""
+    return max(1, round(mean * rng.lognormvariate(-0.125, 0.5)))
 
 
 def working_hours(world: World, rng: Random, per_day: float, net: Network) -> list[int]:

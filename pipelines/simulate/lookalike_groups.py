@@ -51,14 +51,15 @@ ASSIGNMENTS: Final = (
 LESSON: Final = Style(output=380.0, reasoning=300.0)
 
 
-def earnest_reasoning(world: World, look: LookAlike) -> Iterator[Actor]:
+def earnest_reasoning(world: World, look: LookAlike, first: int) -> Iterator[Actor]:
     """Tutoring and audit: most requests ask for shown steps, because somebody wants to follow them."""
-    yield from crowd(world, look.kind, look.accounts * look.groups, look.requests, earnest=0.8)
+    for group in range(first, first + look.groups):
+        yield from crowd(world, look.kind, look.accounts, look.requests, group=group, earnest=0.8)
 
 
-def framework_prompt(world: World, look: LookAlike) -> Iterator[Actor]:
+def framework_prompt(world: World, look: LookAlike, first: int) -> Iterator[Actor]:
     """Unrelated customers whose apps keep the default system prompt of one framework."""
-    for group, index, key in each(look):
+    for group, index, key in each(look, first):
         rng = world.rng(*key)
         person = ordinary(world.seed, f"{look.kind}:{group}", index, rng, world.start)
         system = FRAMEWORKS[group % len(FRAMEWORKS)]
@@ -76,9 +77,9 @@ def _framed(world: World, look: LookAlike, person: Person, system: str, rng: Ran
         yield Call(list(ask(rng, person, at, prompt.text, system=system, tools=prompt.tools)))
 
 
-def company_rollout(world: World, look: LookAlike) -> Iterator[Actor]:
+def company_rollout(world: World, look: LookAlike, first: int) -> Iterator[Actor]:
     """Staff of one company: one payment, mail domain, network, sign-up day and internal app; office hours."""
-    for group in range(look.groups):
+    for group in range(first, first + look.groups):
         shared = world.rng(look.kind, group)
         office = network(shared, v4=True)
         mark = (world.seed, look.kind, group)
@@ -117,9 +118,9 @@ def _office(world: World, look: LookAlike, person: Person, system: str, office: 
         yield Call(list(ask(rng, person, at, prompt.text, system=system, tools=prompt.tools)))
 
 
-def school_class(world: World, look: LookAlike) -> Iterator[Actor]:
+def school_class(world: World, look: LookAlike, first: int) -> Iterator[Actor]:
     """Pupils with one assignment, in one lesson, behind one school's address."""
-    for group in range(look.groups):
+    for group in range(first, first + look.groups):
         shared = world.rng(look.kind, group)
         school = network(shared, v4=True)
         address = school.address(shared)
@@ -162,10 +163,10 @@ def _lesson(
         at += int(rng.uniform(2, 10) * MINUTE)
 
 
-def launch_signups(world: World, look: LookAlike) -> Iterator[Actor]:
+def launch_signups(world: World, look: LookAlike, first: int) -> Iterator[Actor]:
     """New customers after a launch: young accounts, all signed up within a day and a half, else unlike."""
     launch = world.at(look.begin_hours)
-    for group, index, key in each(look):
+    for group, index, key in each(look, first):
         rng = world.rng(*key)
         person = ordinary(world.seed, f"{look.kind}:{group}", index, rng, world.start)
         # Most come in the first hours.
@@ -186,9 +187,9 @@ def _newcomer(world: World, look: LookAlike, person: Person, created: int, rng: 
         yield Call(list(genuine(rng, person, at, rng.choice(texts), 0.02)))
 
 
-def release_movers(world: World, look: LookAlike) -> Iterator[Actor]:
+def release_movers(world: World, look: LookAlike, first: int) -> Iterator[Actor]:
     """Unrelated customers who all move to a new model within hours of its release."""
-    for group, index, key in each(look):
+    for group, index, key in each(look, first):
         rng = world.rng(*key)
         person = ordinary(world.seed, f"{look.kind}:{group}", index, rng, world.start)
         yield member(world, look, person, key, partial(_mover, world, look, person))

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from pipelines.demo.lookalikes import BATCH_TEMPLATE, HARNESS_WRAPPER
 from pipelines.demo.people import DAY, HOUR, STACKS, Person, client, network, pick
 from pipelines.demo.traffic import Style, ask, send
-from pipelines.simulate.cast import each, job, member, program
+from pipelines.simulate.cast import each, job, member, program, uneven
 from pipelines.simulate.ordinary import genuine, texts_of
 from pipelines.simulate.scenario import LookAlike
 from pipelines.simulate.stream import Actor, Call
@@ -61,9 +61,9 @@ ROUTER_SYSTEM: Final = (
 )
 
 
-def evaluation_harness(world: World, look: LookAlike) -> Iterator[Actor]:
+def evaluation_harness(world: World, look: LookAlike, first: int) -> Iterator[Actor]:
     """A public benchmark in full, night after night, with one wrapper."""
-    for group, _, key in each(look):
+    for group, _, key in each(look, first):
         rng = world.rng(*key)
         person = program(world, look, key, rng, Params(temperature=0.0, seed=7))
         yield member(world, look, person, key, partial(_nightly, world, look, person, WRAPPERS[group % len(WRAPPERS)]))
@@ -80,9 +80,9 @@ def _nightly(world: World, look: LookAlike, person: Person, wrapper: str, rng: R
         night += DAY
 
 
-def batch_template(world: World, look: LookAlike) -> Iterator[Actor]:
+def batch_template(world: World, look: LookAlike, first: int) -> Iterator[Actor]:
     """One template over a table of rows, once."""
-    for group, _, key in each(look):
+    for group, _, key in each(look, first):
         rng = world.rng(*key)
         person = program(world, look, key, rng, Params(temperature=0.0, max_tokens=256, stream=False))
         yield member(world, look, person, key, partial(_rows, world, look, person, group))
@@ -105,9 +105,9 @@ def _table(world: World) -> Sequence[str]:
     return world.prompts.rows.get("customer_messages") or [prompt.text for prompt in world.prompts.ordinary]
 
 
-def rag_backfill(world: World, look: LookAlike) -> Iterator[Actor]:
+def rag_backfill(world: World, look: LookAlike, first: int) -> Iterator[Actor]:
     """Every passage of a knowledge base, once, for its index."""
-    for group, _, key in each(look):
+    for group, _, key in each(look, first):
         rng = world.rng(*key)
         person = program(world, look, key, rng, Params(temperature=0.0, max_tokens=512, stream=False))
         yield member(world, look, person, key, partial(_passages, world, look, person, group))
@@ -121,9 +121,9 @@ def _passages(world: World, look: LookAlike, person: Person, group: int, rng: Ra
         yield Call(list(ask(rng, person, at, text, style=SHORT)))
 
 
-def synthetic_data(world: World, look: LookAlike) -> Iterator[Actor]:
+def synthetic_data(world: World, look: LookAlike, first: int) -> Iterator[Actor]:
     """Test data for the customer's own product: slots enumerated, much output."""
-    for group, _, key in each(look):
+    for group, _, key in each(look, first):
         rng = world.rng(*key)
         person = program(world, look, key, rng, Params(temperature=1.0, max_tokens=2048, stream=False))
         yield member(world, look, person, key, partial(_synthetic, world, look, person, group))
@@ -141,9 +141,9 @@ def _synthetic(world: World, look: LookAlike, person: Person, group: int, rng: R
         yield Call(list(ask(rng, person, at, text, style=Style(output=700.0, reasoning=150.0))))
 
 
-def judge(world: World, look: LookAlike) -> Iterator[Actor]:
+def judge(world: World, look: LookAlike, first: int) -> Iterator[Actor]:
     """A model as judge in the customer's own tests: one rubric, two versions of a bot."""
-    for _, _, key in each(look):
+    for _, _, key in each(look, first):
         rng = world.rng(*key)
         person = program(world, look, key, rng, Params(temperature=0.0, max_tokens=512, stream=False))
         yield member(world, look, person, key, partial(_judged, world, look, person))
@@ -164,9 +164,9 @@ def _judged(world: World, look: LookAlike, person: Person, rng: Random) -> Itera
         night += DAY
 
 
-def ci_agent(world: World, look: LookAlike) -> Iterator[Actor]:
+def ci_agent(world: World, look: LookAlike, first: int) -> Iterator[Actor]:
     """An agent in continuous integration: bursts of tool calls with growing history after each push."""
-    for _, _, key in each(look):
+    for _, _, key in each(look, first):
         rng = world.rng(*key)
         person = program(world, look, key, rng, Params(temperature=0.2, max_tokens=4096, stream=True))
         yield member(world, look, person, key, partial(_pushes, world, look, person))
@@ -174,7 +174,7 @@ def ci_agent(world: World, look: LookAlike) -> Iterator[Actor]:
 
 def _pushes(world: World, look: LookAlike, person: Person, rng: Random) -> Iterator[Call]:
     turns = 8
-    count = max(1, round(look.requests * world.scenario.days / turns))
+    count = uneven(rng, look.requests * world.scenario.days / turns)
     code = world.prompts.code
     for at in world.clock.times(rng, count, offset=person.offset, start=world.start, end=world.end, gap=600_000):
         task = rng.choice(code)
@@ -195,16 +195,16 @@ def _pushes(world: World, look: LookAlike, person: Person, rng: Random) -> Itera
         yield Call(events)
 
 
-def fallback_router(world: World, look: LookAlike) -> Iterator[Actor]:
+def fallback_router(world: World, look: LookAlike, first: int) -> Iterator[Actor]:
     """A router between providers: assistant turns in the history that this provider never produced."""
-    for _, _, key in each(look):
+    for _, _, key in each(look, first):
         rng = world.rng(*key)
         person = program(world, look, key, rng, Params(temperature=0.7, max_tokens=1024, stream=True))
         yield member(world, look, person, key, partial(_routed, world, look, person))
 
 
 def _routed(world: World, look: LookAlike, person: Person, rng: Random) -> Iterator[Call]:
-    count = max(1, round(look.requests * world.scenario.days))
+    count = uneven(rng, look.requests * world.scenario.days)
     texts = texts_of(world, count)
     for at in world.clock.times(rng, count, offset=person.offset, start=world.start, end=world.end):
         first, second = rng.choice(texts), rng.choice(texts)
@@ -217,9 +217,9 @@ def _routed(world: World, look: LookAlike, person: Person, rng: Random) -> Itera
         yield Call(list(send(rng, person, at, history, system=ROUTER_SYSTEM, tools=second.tools)))
 
 
-def shared_team_key(world: World, look: LookAlike) -> Iterator[Actor]:
+def shared_team_key(world: World, look: LookAlike, first: int) -> Iterator[Actor]:
     """Many people, addresses and programs behind one key."""
-    for _, _, key in each(look):
+    for _, _, key in each(look, first):
         rng = world.rng(*key)
         person = program(world, look, key, rng, Params())
         homes = [client(rng, network(rng), pick(rng, STACKS), build=rng.choice((0, 0, 1))) for _ in range(35)]
@@ -228,15 +228,15 @@ def shared_team_key(world: World, look: LookAlike) -> Iterator[Actor]:
 
 
 def _team(world: World, look: LookAlike, person: Person, rng: Random) -> Iterator[Call]:
-    count = max(1, round(look.requests * world.scenario.days))
+    count = uneven(rng, look.requests * world.scenario.days)
     texts = world.deck.deal(min(count, 400))
     for at in world.clock.times(rng, count, offset=person.offset, start=world.start, end=world.end):
         yield Call(list(genuine(rng, person, at, rng.choice(texts), 0.03)))
 
 
-def gateway_reseller(world: World, look: LookAlike) -> Iterator[Actor]:
+def gateway_reseller(world: World, look: LookAlike, first: int) -> Iterator[Actor]:
     """Thousands of end users behind one account, from the gateway's own machines, day and night."""
-    for _, _, key in each(look):
+    for _, _, key in each(look, first):
         rng = world.rng(*key)
         person = program(world, look, key, rng, Params(), places=8)
         person = replace(person, models=("m-large", "m-medium", "m-medium", "m-small"))

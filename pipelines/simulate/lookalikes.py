@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -11,7 +12,8 @@ from pipelines.simulate.scenario import LookAlike, LookAlikeKind
 from pipelines.simulate.stream import Actor
 from pipelines.simulate.world import World
 
-Cast = Callable[[World, LookAlike], Iterator[Actor]]
+Cast = Callable[[World, LookAlike, int], Iterator[Actor]]
+"""From a run, a part of its scenario and the number of the part's first group to accounts."""
 
 LOOKALIKES: Final[dict[LookAlikeKind, Cast]] = {
     "earnest_reasoning": groups.earnest_reasoning,
@@ -30,3 +32,11 @@ LOOKALIKES: Final[dict[LookAlikeKind, Cast]] = {
     "launch_signups": groups.launch_signups,
     "release_movers": groups.release_movers,
 }
+
+
+def lookalikes(world: World) -> Iterator[Actor]:
+    """All look-alikes of the scenario; the groups of a kind are numbered through, whichever part they are of."""
+    groups_so_far: Counter[str] = Counter()
+    for look in world.scenario.lookalike:
+        yield from LOOKALIKES[look.kind](world, look, groups_so_far[look.kind])
+        groups_so_far[look.kind] += look.groups

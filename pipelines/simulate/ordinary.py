@@ -64,19 +64,27 @@ def population(world: World) -> Iterator[Actor]:
 
 
 def crowd(
-    world: World, kind: str, count: int, per_day: float, *, earnest: float = 0.0, chatty: float = 0.0
+    world: World,
+    kind: str,
+    count: int,
+    per_day: float,
+    *,
+    group: int = 0,
+    earnest: float = 0.0,
+    chatty: float = 0.0,
 ) -> Iterator[Actor]:
     """`count` unrelated customers of one kind.
 
     Args:
+        group: tells crowds of one kind apart.
         per_day: requests of an account a day, on average over accounts; most send far fewer.
         earnest: share of the requests that ask for shown steps.
         chatty: share of the accounts that hold conversations.
     """
     most = world.scenario.population.max_requests_per_day * world.scenario.days
     for index in range(count):
-        rng = world.rng(kind, index)
-        person = ordinary(world.seed, kind, index, rng, world.start)
+        rng = world.rng(kind, group, index)
+        person = ordinary(world.seed, f"{kind}:{group}", index, rng, world.start)
         begin = arrival(world, person)
         number = world.clock.volume(rng, per_day * (world.end - begin) / (24 * HOUR), most)
         texts = texts_of(world, number)
@@ -85,7 +93,7 @@ def crowd(
             person.account,
             kind,
             world.start,
-            partial(_account, world, person, (kind, index), begin, number, texts, earnest, talks),
+            partial(_account, world, person, (kind, group, index), begin, number, texts, earnest, talks),
         )
 
 

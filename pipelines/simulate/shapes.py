@@ -25,12 +25,11 @@ if TYPE_CHECKING:
     from pipelines.simulate.roster import Recruit
 
 
-class Member(Struct):
+class Member(Struct, frozen=True):
     """One account of a campaign while it is at work."""
 
     person: Person
     recruit: Recruit
-    sent: int = 0
 
 
 Compose = Callable[["Operation", Member, Random, int], list[Event]]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from pipelines.simulate.loading import load_templates, start_ms
-from pipelines.simulate.lookalikes import LOOKALIKES
+from pipelines.simulate.lookalikes import lookalikes
 from pipelines.simulate.operation import KIND, Operation
 from pipelines.simulate.ordinary import population
 from pipelines.simulate.prompts import Prompts
@@ -120,8 +120,7 @@ def _shortened(scenario: Scenario, days: float) -> Scenario:
 def _actors(world: World) -> Iterator[Actor]:
     """Everybody in the scenario, in an order that only the scenario decides."""
     yield from population(world)
-    for look in world.scenario.lookalike:
-        yield from LOOKALIKES[look.kind](world, look)
+    yield from lookalikes(world)
     templates = load_templates()
     for campaign in world.scenario.campaign:
         yield from Operation(world, campaign, templates).actors()

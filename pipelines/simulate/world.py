@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from random import Random
 
 from pipelines.demo.people import DAY, HOUR
@@ -11,7 +10,6 @@ from pipelines.simulate.arrivals import Clock
 from pipelines.simulate.loading import start_ms
 from pipelines.simulate.prompts import Prompts
 from pipelines.simulate.scenario import Scenario
-from schemas.events import Response
 
 
 class World:
@@ -43,9 +41,3 @@ class World:
     def newest(self, ts: int) -> str | None:
         """The latest model that came out by `ts`, or None."""
         return next((model for at, model in reversed(self.releases) if at <= ts), None)
-
-
-def answered(events: Sequence[object]) -> Response | None:
-    """The last response of a call."""
-    last = events[-1]
-    return last if isinstance(last, Response) else None

@@ -114,6 +114,14 @@ def test_labels_name_every_account_once() -> None:
     assert {row["campaign"] for row in rows if row["campaign"]} == {campaign.name for campaign in shapes().campaign}
 
 
+def test_parts_of_one_kind_share_no_account() -> None:
+    looks = [look for look in shapes().lookalike for _ in range(2)]
+    simulation = generate(replace(shapes(), lookalike=looks, campaign=[]), prompts=PROMPTS, accounts=1)
+    accounts = simulation.labels["account"].to_pylist()
+    assert len(accounts) == 1 + sum(look.accounts * look.groups for look in looks)
+    assert len(set(accounts)) == len(accounts)
+
+
 def test_only_requests_of_its_accounts_are_a_campaigns_harvest() -> None:
     simulation, events = run()
     owner = dict(zip(simulation.labels["account"].to_pylist(), simulation.labels["campaign"].to_pylist(), strict=True))
