@@ -8,7 +8,7 @@ import pytest
 from tests.benchmarks.peers.mmd import mmd2
 from tests.benchmarks.shift.features import DIMENSIONS, STYLE, features, style
 from tests.benchmarks.shift.scorers import MeanOdds, MeanShift, Mmd
-from tests.benchmarks.shift.windows import draw, draw_beside
+from tests.benchmarks.shift.windows import blocks_of, draw, draw_beside, take_blocks, threshold
 
 
 @pytest.fixture
@@ -70,3 +70,20 @@ def test_style_by_hand() -> None:
     row = style(["What is 12 plus 12?"])[0]
     expected = [np.log1p(5), np.log1p(19), 15 / 5, 0, 1, 1 / 5, 0, 1, 4 / 19, 1 / 19]
     np.testing.assert_allclose(row, expected)
+
+
+def test_the_threshold_carries_over_to_the_other_side_of_a_split() -> None:
+    """Neighbours are alike: windows of one side share blocks, and would set the threshold too low unless kept apart."""
+    rate, above = 0.05, []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        sets, blocks = blocks_of([200, 100], 10)
+        points = rng.normal(size=(300, 5)) + rng.normal(size=(len(np.unique(blocks)), 5))[blocks]
+        test = take_blocks(sets, blocks, 0.4, rng)
+        inside = ~test
+        references = np.stack([take_blocks(sets[inside], blocks[inside], 0.25, rng) for _ in range(20)])
+        scorer = MeanShift(points[inside], points[test], references)
+        which = np.arange(100) % 20
+        limit = threshold(scorer.calibration(draw_beside(references, which, 20, rng), which), rate)
+        above.append(np.mean(scorer.test(draw(int(test.sum()), 20, 100, rng), which) > limit))
+    assert np.mean(above) == pytest.approx(rate, abs=0.03)
