@@ -5,6 +5,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 PYTEST_ARGS ?=
+ARENA_ARGS ?= --scenario standard
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -58,8 +59,8 @@ bench: $(STAMP) ## events per second of the detection core on this machine; figu
 	@mkdir -p build
 	$(PY) -m tests.benchmarks.throughput --out build/bench.json
 
-arena: ## detection quality over labelled scenarios
-	@echo "make arena: the detection arena is not built yet" >&2; exit 2
+arena: $(STAMP) ## detection quality over labelled scenarios: build/arena.json and build/arena.html; ARENA_ARGS go to it
+	$(PY) -m tests.benchmarks.arena --out build $(ARENA_ARGS)
 
 kafka: $(STAMP) ## a Kafka broker on 127.0.0.1:9092 with the topics, until Ctrl-C
 	$(PY) -m infra.kafka

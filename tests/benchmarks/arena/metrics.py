@@ -22,6 +22,8 @@ DAY_MS: Final = 86_400_000
 HOUR_MS: Final = 3_600_000
 _NEVER: Final = np.iinfo(np.int64).max
 _RESAMPLES: Final = 400
+# Operating points closer together than this are one in a plot.
+_LEAST_GAIN: Final = 0.001
 
 
 class CampaignFigures(Struct, frozen=True, kw_only=True):
@@ -196,15 +198,17 @@ def _shares(times: np.ndarray, grid: np.ndarray, total: int) -> list[float]:
     return [round(float(share), 5) for share in np.searchsorted(times, grid, side="right") / total]
 
 
-def roc(scores: pd.Series[float], traffic: Traffic) -> list[dict[str, float]]:
+def roc(scores: pd.Series[float], traffic: Traffic, most: float = 1_000) -> list[dict[str, float]]:
     """Operating points over a score per account, from the strictest: who is named at `threshold` and above.
 
     Args:
         scores: account to its highest score; accounts without one are never named.
+        most: points of more benign accounts per 10,000 account-days are left out; nobody would run there.
 
     Returns:
-        Per distinct score `threshold`, `per_10k_account_days` (benign) and `accounts_named`: the share of a
-        campaign's accounts, each campaign counting once.
+        Per distinct score that names more campaign accounts, and for the lowest: `threshold`,
+        `per_10k_account_days` (benign) and `accounts_named`, the share of a campaign's accounts, each campaign
+        counting once.
     """
     labels = traffic.labels.set_index("account")
     days = account_days(traffic).drop(CAMPAIGN, errors="ignore").sum()
@@ -215,15 +219,21 @@ def roc(scores: pd.Series[float], traffic: Traffic) -> list[dict[str, float]]:
     weight = np.array([0.0 if bad else 1 / sizes[value] for bad, value in zip(is_benign, owner, strict=True)])
     found = np.cumsum(weight) / max(len(sizes), 1)
     false = np.cumsum(is_benign)
-    last = np.flatnonzero(np.append(np.diff(known.to_numpy()) != 0, True)) if len(known) else []
-    return [
-        {
-            "threshold": float(known.iloc[i]),
-            "per_10k_account_days": float(false[i] * 10_000 / days) if days else 0.0,
-            "accounts_named": float(found[i]),
-        }
-        for i in last
-    ]
+    rate = false * 10_000 / max(int(days), 1)
+    steps = np.flatnonzero(np.append(np.diff(known.to_numpy()) != 0, True)) if len(known) else np.empty(0, int)
+    steps = steps[rate[steps] <= most]
+    points: list[dict[str, float]] = []
+    for i in steps:
+        if points and i != steps[-1] and found[i] - points[-1]["accounts_named"] < _LEAST_GAIN:
+            continue
+        points.append(
+            {
+                "threshold": float(known.iloc[i]),
+                "per_10k_account_days": float(rate[i]),
+                "accounts_named": float(found[i]),
+            }
+        )
+    return points
 
 
 def threshold_for(benign_scores: np.ndarray, allowed: int) -> float:

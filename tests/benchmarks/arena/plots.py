@@ -65,7 +65,7 @@ def operating_points(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str
             )
             axes.plot(xs[-1], ys[-1], marker="o", markersize=4, color=_LINES[index % len(_LINES)])
         axes.set_xscale("symlog", linthresh=0.1)
-        axes.set_xlim(0, 100)
+        axes.set_xlim(0, 1_000)
         axes.set_ylim(0, 1.02)
         axes.set_xlabel("benign accounts named per 10,000 account-days (linear below 0.1)")
         axes.set_ylabel("campaign accounts named, each campaign counting once")
@@ -95,5 +95,6 @@ def _svg(figure: Figure, salt: str) -> str:
     with rc_context({**_STYLE, "svg.hashsalt": salt}):
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     text = out.getvalue()
-    # Inside a page, the declaration and the document type (with its address) have no place.
-    return re.sub(r"\s*<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    # Inside a page, the declaration, the document type and the names of namespaces have no place.
+    text = re.sub(r"\s*<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    return re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)

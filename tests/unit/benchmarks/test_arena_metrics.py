@@ -94,11 +94,18 @@ def test_the_curve_ends_at_the_exposure() -> None:
 
 def test_roc_counts_each_campaign_once_and_ties_together() -> None:
     scores = pd.Series({"a1": 0.9, "crowd2": 0.9, "b1": 0.6, "class1": 0.5, "stranger": 1.0})
-    points = metrics.roc(scores, case.traffic())
+    points = metrics.roc(scores, case.traffic(), most=3_000)
     assert [point["threshold"] for point in points] == [0.9, 0.6, 0.5]
     assert [point["per_10k_account_days"] for point in points] == pytest.approx([1e4 / 7, 1e4 / 7, 2e4 / 7])
     assert [point["accounts_named"] for point in points] == pytest.approx([1 / 6, 4 / 6, 4 / 6])
     assert metrics.roc(pd.Series(dtype=float), case.traffic()) == []
+
+
+def test_roc_leaves_out_what_nobody_would_run_and_points_that_gain_nothing() -> None:
+    scores = pd.Series({"a1": 0.9, "crowd": 0.8, "crowd2": 0.7, "b1": 0.6, "class1": 0.5})
+    points = metrics.roc(scores, case.traffic(), most=3_000)
+    assert [point["threshold"] for point in points] == [0.9, 0.6]
+    assert [point["threshold"] for point in metrics.roc(scores, case.traffic(), most=2_000)] == [0.9, 0.8]
 
 
 @pytest.mark.parametrize("allowed", [0, 1, 2, 5])
