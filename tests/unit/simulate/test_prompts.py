@@ -107,7 +107,7 @@ def test_texts_lose_the_marks_of_their_set() -> None:
 @pytest.mark.parametrize("name", ["benign/banking77.csv", "attack/gsm8k_train.jsonl"])
 def test_a_missing_set_is_named(data: Path, name: str) -> None:
     (data / name).unlink()
-    with pytest.raises(UsageError, match=rf"{name}: cannot be read: .*leave --data out"):
+    with pytest.raises(UsageError, match=rf"{name}: cannot be read: .*--data none does without"):
         build_prompts(WHEELS, data)
 
 
@@ -120,5 +120,7 @@ def test_a_broken_set_is_named(data: Path) -> None:
 def test_the_data_directory_is_given_named_or_absent(tmp_path: Path) -> None:
     assert data_directory(tmp_path, {DATA_ENV: "/nowhere"}) == tmp_path
     assert data_directory(None, {DATA_ENV: str(tmp_path)}) == tmp_path
+    assert data_directory(Path("none"), {DATA_ENV: str(tmp_path)}) is None
+    assert data_directory(None, {DATA_ENV: "none"}) is None
     with pytest.raises(UsageError, match="is not a directory of prompt sets"):
         data_directory(None, {DATA_ENV: str(tmp_path / "missing")})
