@@ -38,7 +38,8 @@ def simulate(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Richer prompt sets and real arrival traces  `none` for the wheels alone  [default: $DISTILLWATCH_DATA, else ../shared/data]",
+            help="Richer prompt sets and real arrival traces; `none` for the wheels alone  "
+            "[default: $DISTILLWATCH_DATA, else ../shared/data]",
         ),
     ] = None,
     prompts: Annotated[
