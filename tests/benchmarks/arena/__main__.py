@@ -6,7 +6,9 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -38,12 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 shift=None if options.shift == "no" else options.shift,
             ),
             lambda text: print(text, file=sys.stderr, flush=True),  # noqa: T201 - a command for people
+            partial(_save, out),
         )
     except (UsageError, Failure, FileNotFoundError) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1 if isinstance(error, Failure) else 2
-    (out / "arena.json").write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
-    (out / "arena.html").write_text(page.render(report), encoding="utf-8")
     total, benign = report["overall"], report["benign"]
     print(  # noqa: T201
         f"{total['detected']} of {total['campaigns']} campaigns detected, mean exposure {total['mean_exposure']:.3f}, "
@@ -51,6 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"see {out / 'arena.json'} and {out / 'arena.html'}"
     )
     return 0
+
+
+def _save(out: Path, report: dict[str, Any]) -> None:
+    (out / "arena.json").write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+    (out / "arena.html").write_text(page.render(report), encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -51,11 +51,14 @@ def silenced(signal: str) -> Iterator[None]:
         yield
 
 
-def run(events: Path, alerts: Path, config: Path | None, signal: str | None) -> replay.ReplaySummary:
+def run(
+    events: Path, alerts: Path, config: Path | None, signal: str | None, *, findings: Path | None = None
+) -> replay.ReplaySummary:
     """Replay the events with one signal off, or with all of them on (`None`).
 
     Args:
-        events: file of a simulation. alerts: written as JSON lines.
+        events: file of a simulation.
+        alerts: written as JSON lines, and so are the detectors' `findings` if given.
         config: directory, or None for the built-in one.
 
     Raises:
@@ -63,10 +66,10 @@ def run(events: Path, alerts: Path, config: Path | None, signal: str | None) -> 
     """
     loaded = load_config(config)
     if signal is None:
-        summary = replay.run([events], config=loaded, alerts=alerts)
+        summary = replay.run([events], config=loaded, alerts=alerts, signals=findings)
     else:
         with silenced(signal):
-            summary = replay.run([events], config=without(loaded, signal), alerts=alerts)
+            summary = replay.run([events], config=without(loaded, signal), alerts=alerts, signals=findings)
     if summary.bad:
         raise ValueError(f"the replay rejected {summary.bad} events of {events}")
     return summary

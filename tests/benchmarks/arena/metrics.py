@@ -14,7 +14,7 @@ import pandas as pd
 from msgspec import Struct
 
 from pipelines.demo.outcome import FOUND_SHARE
-from schemas.alerts import Alert
+from schemas.alerts import Alert, Signal
 from tests.benchmarks.arena.intervals import count_interval, share_interval
 from tests.benchmarks.arena.tables import CAMPAIGN, Traffic
 
@@ -179,6 +179,33 @@ def alerts_a_day(alerts: Iterable[Alert], days: float) -> dict[str, float]:
         if alert.status == "new":
             counts[f"new_{alert.kind}"] += 1
     return {name: count / days for name, count in counts.items()}
+
+
+def findings(signals: Iterable[Signal], alerts: Iterable[Alert], labels: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Per signal the accounts that it says anything about, by campaign or benign kind; only those with any.
+
+    A detector says it of an account by a finding, and every signal by its part in the alert that names the
+    account. This tells whether a signal sees anything of a campaign, not whether the campaign is found by it.
+    """
+    names = labels["campaign"].where(labels["campaign"].notna(), labels["kind"])
+    group = dict(zip(labels["account"], names, strict=True))
+    seen: dict[str, dict[str, set[str]]] = {}
+
+    def see(signal: str, account: str) -> None:
+        if account in group:
+            seen.setdefault(signal, {}).setdefault(group[account], set()).add(account)
+
+    for signal in signals:
+        if signal.account is not None:
+            see(signal.detector, signal.account)
+    for alert in alerts:
+        for share in alert.signals:
+            for account in alert.accounts:
+                see(share.name, account)
+    return {
+        signal: {name: len(accounts) for name, accounts in sorted(by_group.items())}
+        for signal, by_group in sorted(seen.items())
+    }
 
 
 def curve(harvest: pd.DataFrame, named: pd.Series[int], points: int = 60) -> dict[str, list[float]]:

@@ -32,6 +32,7 @@ def render(report: Mapping[str, Any]) -> str:
         _campaigns(report["scenarios"]),
         _over_time(report),
         _benign(report["benign"]),
+        _findings(report["findings"]),
         _peers(report),
         _operating_points(report),
         _ablation(report),
@@ -140,6 +141,15 @@ def _benign(found: Mapping[str, Any]) -> str:
     )
     head = ("kind", "accounts", "account-days", "named", "per 10,000 account-days")
     return "<h2>Benign accounts named</h2>\n" + note + table(head, rows)
+
+
+def _findings(found: Mapping[str, Mapping[str, int]]) -> str:
+    rows = [(signal, name, count) for signal, by_group in found.items() for name, count in by_group.items()]
+    note = (
+        "<p class='note'>Accounts that a signal says anything about, by a finding or by its part in an alert. It tells "
+        "whether a signal sees anything of a campaign, not whether the campaign is found by it.</p>"
+    )
+    return "<h2>What each signal sees</h2>\n" + note + table(("signal", "campaign or kind", "accounts"), rows)
 
 
 def _peers(report: Mapping[str, Any]) -> str:

@@ -41,7 +41,7 @@ class Options(Struct, frozen=True, kw_only=True):
 
     Attributes:
         scenario: name of a shipped one, or path of a TOML file.
-        work: directory for events, labels and alerts.
+        work: directory for events, labels, alerts and signals.
         wheels: where the two prompt wheels are; downloaded to `cache` without it.
         cache: where downloads are kept.
         data: directory of the richer prompt sets; None does without.
@@ -68,8 +68,14 @@ class Options(Struct, frozen=True, kw_only=True):
     shift: str | None = None
 
 
-def run(options: Options, tell: Tell = lambda _: None) -> dict[str, Any]:
+def run(
+    options: Options, tell: Tell = lambda _: None, save: Callable[[dict[str, Any]], object] = lambda _: None
+) -> dict[str, Any]:
     """Run the arena and return what `arena.json` holds.
+
+    Args:
+        tell: called with a line on each finished step.
+        save: called with the report as it grows, so that a long run which breaks off leaves what it had.
 
     Raises:
         UsageError, ConfigError: a scenario, config or prompt set that cannot be read.
@@ -78,6 +84,7 @@ def run(options: Options, tell: Tell = lambda _: None) -> dict[str, Any]:
     """
     options.work.mkdir(parents=True, exist_ok=True)
     events, alerts = options.work / "events.jsonl.zst", options.work / "alerts.jsonl"
+    signals = options.work / "signals.jsonl"
     scenario = load_scenario(options.scenario)
     prompts = load_prompts(options.cache, wheels=options.wheels, data=options.data)
     simulation = generate(scenario, prompts=prompts, seed=options.seed, accounts=options.accounts, days=options.days)
@@ -85,7 +92,7 @@ def run(options: Options, tell: Tell = lambda _: None) -> dict[str, Any]:
     traffic = simulate(simulation, events)
     simulated = time.monotonic() - begun
     tell(f"{traffic.events:,} events of {len(traffic.labels):,} accounts simulated in {simulated:.0f} s")
-    summary = ablation.run(events, alerts, options.config, None)
+    summary = ablation.run(events, alerts, options.config, None, findings=signals)
     tell(f"replayed in {summary.seconds:.0f} s: {summary.alerts:,} alert messages")
     found = list(tables.read_alerts(alerts))
     report: dict[str, Any] = {
@@ -103,21 +110,26 @@ def run(options: Options, tell: Tell = lambda _: None) -> dict[str, Any]:
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         **figures(traffic, tables.as_namings(found)),
         "alerts": metrics.alerts_a_day(found, traffic.days),
+        "findings": metrics.findings(tables.read_signals(signals), found, traffic.labels),
         "peers": {},
         "ablation": {},
         "shift": {"ours": None, "mmd": None},
         "absent": {},
     }
+    save(report)
     if options.compare:
         _compare(report, traffic, events, options, tell)
     else:
         report["absent"]["comparison"] = "this run left out the ablation, the peers and the text-only baseline"
+    save(report)
     _shift(report, options, tell)
+    save(report)
     return report
 
 
 def simulate(simulation: Simulation, path: Path) -> tables.Traffic:
     """Write a simulation's events as compressed JSON lines, and its labels beside them, and read them as tables."""
+    tables.as_labels(simulation.labels)  # labels that are not sound show before the long work, not after it
     with path.open("wb") as raw, zstandard.ZstdCompressor(level=_ZSTD_LEVEL).stream_writer(raw) as file:
         traffic = tables.as_traffic(
             _written(simulation.events(), file), lambda: (simulation.labels, simulation.harvest)
@@ -184,18 +196,18 @@ def _compare(report: dict[str, Any], traffic: tables.Traffic, events: Path, opti
             tell(f"without {signal}: mean exposure {report['ablation'][signal]['mean_exposure']:.3f}")
         report["peers_embedding"], runs = peers.result()
         for name, peer in runs.items():
-            report["peers"][name] = {**_beside(peer.found, traffic, allowed), "seconds": peer.seconds}
+            report["peers"][name] = {**beside(peer.found, traffic, allowed), "seconds": peer.seconds}
             if peer.published is not None:
                 report["peers"][name]["at_published"] = budget.figures_at(peer.found, traffic, peer.published)
             report["roc"][name] = metrics.roc(budget.highest(peer.found), traffic)
             tell(f"{name}: mean exposure {report['peers'][name]['mean_exposure']:.3f} in {peer.seconds:.0f} s")
         told, found = baseline.result()
-        report["text_only"] = {**told, **_beside(found, traffic, allowed)}
+        report["text_only"] = {**told, **beside(found, traffic, allowed)}
         report["roc"]["text only"] = metrics.roc(budget.highest(found), traffic)
         tell(f"text only: mean exposure {report['text_only']['mean_exposure']:.3f}")
 
 
-def _beside(found: pd.DataFrame, traffic: tables.Traffic, allowed: int) -> dict[str, Any]:
+def beside(found: pd.DataFrame, traffic: tables.Traffic, allowed: int) -> dict[str, Any]:
     """A method's figures at our benign budget, and at larger ones, lest a budget of nobody is all that is said."""
     larger = {
         f"at_{rate}_per_10k_account_days": budget.compare(found, traffic, peer_budget.allowed(traffic, rate))

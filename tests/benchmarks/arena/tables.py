@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 from msgspec import Struct
 
-from schemas.alerts import ALERT_DECODER, Alert
+from schemas.alerts import ALERT_DECODER, SIGNAL_DECODER, Alert, Signal
 from schemas.events import Event, Request
 
 LABELS: Final = ("account", "kind", "campaign", "shape", "evasion")
@@ -132,3 +132,10 @@ def read_alerts(path: Path) -> Iterator[Alert]:
     with path.open("rb") as file:
         for line in file:
             yield ALERT_DECODER.decode(line)
+
+
+def read_signals(path: Path) -> Iterator[Signal]:
+    """The detectors' findings of a replay, in the order in which they were written."""
+    with path.open("rb") as file:
+        for line in file:
+            yield SIGNAL_DECODER.decode(line)

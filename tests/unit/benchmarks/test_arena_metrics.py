@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
+from schemas.alerts import Signal, SignalShare
 from tests.benchmarks.arena import intervals, metrics, tables
 from tests.unit.benchmarks import arena_tables as case
 
@@ -82,6 +84,22 @@ def test_benign_accounts_named() -> None:
 
 def test_alerts_a_day() -> None:
     assert metrics.alerts_a_day(case.alerts(), 2.0) == {"messages": 1.5, "new_campaign": 0.5, "new_account": 0.5}
+
+
+def test_what_a_signal_sees_is_counted_by_account() -> None:
+    def signal(detector: str, account: str | None) -> Signal:
+        return Signal(
+            ts=1, request_id=None, account=account, cohort=None, detector=detector, score=1, p_value=0, evidence={}
+        )
+
+    signals = [signal("sweep", "a1"), signal("sweep", "a1"), signal("sweep", "class1")]
+    signals += [signal("replay", "b1"), signal("replay", None), signal("replay", "stranger")]
+    share = SignalShare(name="sweep", contribution=0.4, evidence={})
+    alerts = [msgspec.structs.replace(alert, signals=[share]) for alert in case.alerts() if not alert.shadow]
+    assert metrics.findings(signals, alerts, case.traffic().labels) == {
+        "replay": {"beta": 1},
+        "sweep": {"alpha": 2, "class": 1, "ordinary": 1},
+    }
 
 
 def test_the_curve_ends_at_the_exposure() -> None:

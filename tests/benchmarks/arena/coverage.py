@@ -1,0 +1,19 @@
+"""Which detector is put to the test by which campaign shape; a new detector has to be entered here.
+
+`tests/unit/benchmarks/test_arena_coverage.py` holds that every detector of the registry is in one of the two
+tables, that the standard scenario has the shapes, and that the small arena's tolerances say how many accounts each
+detector sees there. That a shape tests a detector does not mean that the detector passes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+COVERED: Final[dict[str, tuple[str, ...]]] = {
+    "elicitation": ("load_balanced", "technique_sweep", "two_pools", "trace_coercion"),
+    "template_family": ("template", "burst", "two_pools"),
+    "signature_replay": ("relay",),
+}
+
+EXCLUSIONS: Final[dict[str, str]] = {}
+"""Detector to the reason why no scenario can show what it does."""

@@ -1,0 +1,56 @@
+"""The small arena against stored tolerances: a detector that gets worse fails here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from pipelines.errors import Failure
+from pipelines.simulate import load_prompts
+from tests.benchmarks.arena import page, runner, tolerances
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> runner.Options:
+    """The prompts of the two packages alone, so that the figures are the same everywhere; kept under build/."""
+    cache = ROOT / "build" / "prompts"
+    try:
+        load_prompts(cache)
+    except Failure as error:
+        pytest.fail(f"the arena's prompts are needed: {error}", pytrace=False)
+    return runner.Options(scenario="small", work=tmp_path_factory.mktemp("arena"), cache=cache, compare=False)
+
+
+@pytest.fixture(scope="module")
+def report(options: runner.Options) -> dict[str, Any]:
+    return runner.run(options)
+
+
+def test_no_figure_is_worse_than_the_tolerances_allow(report: dict[str, Any]) -> None:
+    assert tolerances.worse(report, tolerances.load()) == []
+
+
+def test_the_page_is_whole(report: dict[str, Any]) -> None:
+    text = page.render(report)
+    assert all(f">{row['name']}<" in text for row in report["scenarios"])
+    assert "this run left out the distribution-shift bench" in text
+
+
+def test_one_seed_gives_the_same_events_labels_and_alerts(options: runner.Options, tmp_path: Path) -> None:
+    def outcome(name: str, seed: int | None) -> tuple[bytes, ...]:
+        work = tmp_path / name
+        shorter = structs.replace(options, work=work, accounts=100, days=1.5, seed=seed)
+        found = runner.run(shorter)
+        assert found["overall"]["accounts_named"] > 0
+        return tuple((work / file).read_bytes() for file in ("events.jsonl.zst", "labels.parquet", "alerts.jsonl"))
+
+    first = outcome("first", None)
+    assert outcome("again", None) == first
+    assert all(ours != others for ours, others in zip(outcome("other", 7), first, strict=True))
