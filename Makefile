@@ -60,7 +60,7 @@ bench: $(STAMP) ## events per second of the detection core on this machine; figu
 	$(PY) -m tests.benchmarks.throughput --out build/bench.json
 
 arena: $(STAMP) ## detection quality over labelled scenarios: build/arena.json and build/arena.html; ARENA_ARGS go to it
-	$(PY) -m tests.benchmarks.arena --out build $(ARENA_ARGS)
+	OPENBLAS_NUM_THREADS=1 $(PY) -m tests.benchmarks.arena --out build $(ARENA_ARGS)
 
 kafka: $(STAMP) ## a Kafka broker on 127.0.0.1:9092 with the topics, until Ctrl-C
 	$(PY) -m infra.kafka
