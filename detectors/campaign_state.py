@@ -13,7 +13,7 @@ SHARDS: Final = 16
 
 
 class Cohort(msgspec.Struct):
-    """One cohort, merged over all sources. `members` is kept apart, in shards."""
+    """One cohort, merged over all sources. `members` is kept apart, in shards; `harvesting` counts in them."""
 
     kind: str
     key: str
@@ -29,10 +29,16 @@ class Cohort(msgspec.Struct):
     campaign: str | None = None
     generation: int = 0
     members: dict[str, MemberRow] = {}
+    harvesting: int = 0
 
     @property
     def id(self) -> str:
         return f"{self.kind}:{self.key}"
+
+
+def harvests(member: MemberRow) -> bool:
+    """Is there evidence of harvesting against a member itself?"""
+    return member.elicit_strong + member.elicit_weak > 0 or member.row.replayed > 0
 
 
 class Campaign(msgspec.Struct):

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from detectors import campaign_alerts, coordination, judgement, reference
-from detectors.campaign_state import SHARDS, Campaign, Changes, Cohort, shard_of
+from detectors.campaign_state import SHARDS, Campaign, Changes, Cohort, harvests, shard_of
 from detectors.elicitation import KIND as ELICITATION
 from detectors.evidence_queue import EvidenceQueue
 from detectors.params import CampaignParams, DetectorParams
@@ -130,6 +130,7 @@ class CampaignCore:
             # Messages may come twice or out of order after a restart: counts only grow.
             if known is None or (member.requests, member.row.last_seen) >= (known.requests, known.row.last_seen):
                 cohort.members[account] = member
+                cohort.harvesting += harvests(member) - (known is not None and harvests(known))
                 cohort.last_seen = max(cohort.last_seen, member.last_seen)
                 self._fresh.setdefault(name, {})[account] = None
                 self._changes.mark(f"members:{name}:{shard_of(account)}")
@@ -179,11 +180,13 @@ class CampaignCore:
         It is judged without the accounts that a campaign already has: a turn of phrase that the campaign's
         tasks share with honest ones must not make the honest ones look like the campaign.
         """
+        if not self._may_have_grown(cohort, tick):
+            return False
         rest = {account: m for account, m in cohort.members.items() if account not in self._campaign_of}
         size = len(rest)
         if size < self._params.min_accounts:
             return False
-        harvest = sum(m.elicit_strong + m.elicit_weak > 0 or m.row.replayed > 0 for m in rest.values())
+        harvest = sum(map(harvests, rest.values()))
         grown = size >= _GROWTH * cohort.judged_members or harvest >= _GROWTH * max(cohort.judged_harvest, 1)
         if not grown and tick - cohort.judged_at < _HOUR_MS:
             return False
@@ -203,6 +206,14 @@ class CampaignCore:
         campaign.cohorts = sorted({*campaign.cohorts, cohort.id})
         self._renew(campaign, benign)
         return True
+
+    def _may_have_grown(self, cohort: Cohort, tick: int) -> bool:
+        """Could another look be due? Told from the counts of all members, without going through them."""
+        return len(cohort.members) >= self._params.min_accounts and (
+            tick - cohort.judged_at >= _HOUR_MS
+            or len(cohort.members) >= _GROWTH * cohort.judged_members
+            or cohort.harvesting >= _GROWTH * max(cohort.judged_harvest, 1)
+        )
 
     def _rejudge(self, cohort: Cohort, campaign: Campaign, tick: int) -> None:
         """Renew the evidence of a campaign from a cohort that has grown; its membership stays."""
@@ -408,4 +419,5 @@ class CampaignCore:
                 members.setdefault(name, []).extend(msgspec.json.decode(state[key], type=list[MemberRow]))
         for name, cohort in cohorts.items():
             cohort.members = {member.row.account: member for member in members.get(name, [])}
+            cohort.harvesting = sum(map(harvests, cohort.members.values()))
         self._cohorts = OrderedDict(sorted(cohorts.items(), key=lambda item: item[1].order))

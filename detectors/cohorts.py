@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
@@ -47,7 +48,8 @@ class _Cohort(msgspec.Struct, array_like=True):
     skeleton: str | None
     skeleton_members: int
     patterns: list[str]
-    dirty: dict[str, None]
+    dirty: dict[str, int]  # members that changed since they were sent, and since when in the order of changes
+    look: dict[str, None]  # those of them that changed since they were last looked at
 
 
 class CohortBook:
@@ -74,7 +76,12 @@ class CohortBook:
         self._show = show
         self._cohorts: OrderedDict[Key, _Cohort] = OrderedDict()
         self._of_account: dict[str, dict[Key, None]] = {}
-        self._dirty: dict[Key, None] = {}
+        # Looking at everything that changed would cost a tick as much as an hour has changes: only what changed
+        # since the last look, or has waited long enough, is looked at.
+        self._dirty: dict[Key, int] = {}
+        self._look: dict[Key, None] = {}
+        self._wake: list[tuple[int, Key, str]] = []
+        self._changes = 0
         self._classes: dict[str, Counter[int]] = {}
         self.evicted = 0
 
@@ -107,7 +114,7 @@ class CohortBook:
         """Add requests to a cohort, which is made if need be."""
         cohort = self._cohorts.get(key)
         if cohort is None:
-            cohort = self._cohorts[key] = _Cohort({}, [], None, 0, [], {})
+            cohort = self._cohorts[key] = _Cohort({}, [], None, 0, [], {}, {})
             if len(self._cohorts) > self._params.capacity:
                 self._drop(next(iter(self._cohorts)))
             self._resize(key[0], None, 0)
@@ -126,13 +133,22 @@ class CohortBook:
             member.weak += touch.weak
             member.first = min(member.first, touch.first)
             member.last = max(member.last, touch.last)
-            cohort.dirty[touch.account] = None
+            self._mark(key, cohort, touch.account)
         self._resize(key[0], before, len(cohort.members))
         sketch = BottomK(_VARIANTS, cohort.variants)
         sketch.update(variants)
         cohort.variants = sketch.values
         cohort.patterns = sorted({*cohort.patterns, *patterns})
-        self._dirty[key] = None
+
+    def _mark(self, key: Key, cohort: _Cohort, account: str) -> None:
+        """A member changed: it is looked at in this tick, and again when an hour has passed."""
+        if account not in cohort.dirty:
+            self._changes += 1
+            cohort.dirty[account] = self._changes
+            self._dirty.setdefault(key, self._changes)
+            heapq.heappush(self._wake, (cohort.members[account].sent_at + _REFRESH_MS, key, account))
+        cohort.look[account] = None
+        self._look[key] = None
 
     def wants_skeleton(self, key: Key) -> bool:
         """True when a cohort has no skeleton yet, or has doubled since it got one."""
@@ -150,8 +166,7 @@ class CohortBook:
         for key in sorted(self._of_account.get(account, ())):
             cohort = self._cohorts[key]
             cohort.members[account].sent = 0
-            cohort.dirty[account] = None
-            self._dirty[key] = None
+            self._mark(key, cohort, account)
 
     def forget(self, account: str) -> None:
         """The account was evicted from the table."""
@@ -160,6 +175,10 @@ class CohortBook:
             del cohort.members[account]
             self._resize(key[0], len(cohort.members) + 1, len(cohort.members))
             cohort.dirty.pop(account, None)
+            cohort.look.pop(account, None)
+            if not cohort.dirty:
+                self._dirty.pop(key, None)
+                self._look.pop(key, None)
             if not cohort.members:
                 self._drop(key)
 
@@ -167,6 +186,7 @@ class CohortBook:
         cohort = self._cohorts.pop(key)
         self._resize(key[0], len(cohort.members), None)
         self._dirty.pop(key, None)
+        self._look.pop(key, None)
         for account in cohort.members:
             keys = self._of_account[account]
             keys.pop(key, None)
@@ -180,19 +200,23 @@ class CohortBook:
         Args:
             everything: send all that changed, without the limit of rows a tick (end of input, idle).
         """
+        self._wake_up(tick)
         out: list[CohortEvidence] = []
         room = 2**62 if everything else self._params.rows_per_tick
-        for key in list(self._dirty):
+        # Longest changed first, so that nothing waits for ever where the room is scarce.
+        for key in sorted(self._dirty if everything else self._look, key=self._dirty.__getitem__):
             if room <= 0:
                 break
             cohort = self._cohorts[key]
             if len(cohort.members) < self._floors.get(key[0], 1):
+                self._look.pop(key, None)  # it comes back with its next member
                 continue
             rows: list[MemberRow] = []
-            for account in list(cohort.dirty):
-                member = cohort.members[account]
+            for account in sorted(cohort.dirty if everything else cohort.look, key=cohort.dirty.__getitem__):
                 if len(rows) >= room:
                     break
+                cohort.look.pop(account, None)
+                member = cohort.members[account]
                 if not (everything or _is_news(member) or tick - member.sent_at >= _REFRESH_MS):
                     continue
                 row = self._row_of(account)
@@ -202,6 +226,8 @@ class CohortBook:
                 member.sent_harvest = member.strong + member.weak
                 member.sent_at = tick
                 del cohort.dirty[account]
+            if not cohort.look:
+                self._look.pop(key, None)
             if not cohort.dirty:
                 del self._dirty[key]
             room -= len(rows)
@@ -220,21 +246,37 @@ class CohortBook:
             ]
         return out
 
+    def _wake_up(self, tick: int) -> None:
+        """Look again at the members that have waited for an hour."""
+        while self._wake and self._wake[0][0] <= tick:
+            _, key, account = heapq.heappop(self._wake)
+            cohort = self._cohorts.get(key)
+            # One that was sent meanwhile, and changed again, has a later entry of its own.
+            if cohort is None or account not in cohort.dirty:
+                continue
+            if tick - cohort.members[account].sent_at >= _REFRESH_MS:
+                cohort.look[account] = None
+                self._look[key] = None
+
     def snapshot(self) -> bytes:
         cohorts = [(key, cohort) for key, cohort in self._cohorts.items()]
-        return msgspec.msgpack.encode((cohorts, list(self._dirty), self.evicted))
+        return msgspec.msgpack.encode(
+            (cohorts, list(self._dirty.items()), list(self._look), self._changes, self.evicted)
+        )
 
     def restore(self, data: bytes) -> None:
-        cohorts, dirty, self.evicted = msgspec.msgpack.decode(
-            data, type=tuple[list[tuple[Key, _Cohort]], list[Key], int]
+        cohorts, dirty, look, self._changes, self.evicted = msgspec.msgpack.decode(
+            data, type=tuple[list[tuple[Key, _Cohort]], list[tuple[Key, int]], list[Key], int, int]
         )
         self._cohorts = OrderedDict(cohorts)
-        self._dirty = dict.fromkeys(dirty)
-        self._of_account, self._classes = {}, {}
+        self._dirty, self._look = dict(dirty), dict.fromkeys(look)
+        self._of_account, self._classes, self._wake = {}, {}, []
         for key, cohort in self._cohorts.items():
             self._resize(key[0], None, len(cohort.members))
             for account in cohort.members:
                 self._of_account.setdefault(account, {})[key] = None
+            self._wake += [(cohort.members[name].sent_at + _REFRESH_MS, key, name) for name in cohort.dirty]
+        heapq.heapify(self._wake)
 
 
 def _is_news(member: _Member) -> bool:

@@ -16,13 +16,25 @@ _RECENT: Final = 2_048  # entries sorted again at each change; the others wait i
 
 
 class _Part(NamedTuple):
+    """Entries by shingle: `entries[bounds[i]:bounds[i + 1]]` are the families of the i-th distinct shingle."""
+
+    distinct: U64
+    bounds: I64
     shingles: U64
-    families: I64
+    entries: I64
 
 
-def _sorted_part(shingles: U64, families: I64) -> _Part:
+def _part(shingles: U64, families: I64) -> _Part:
     order = np.argsort(shingles, kind="stable")
-    return _Part(shingles[order], families[order])
+    shingles = shingles[order]
+    new = np.ones(len(shingles), np.bool_)
+    new[1:] = shingles[1:] != shingles[:-1]
+    first = np.flatnonzero(new)
+    return _Part(shingles[first], np.append(first, len(shingles)), shingles, families[order])
+
+
+def _nothing() -> _Part:
+    return _part(np.empty(0, np.uint64), np.empty(0, np.int64))
 
 
 class FamilyIndex:
@@ -40,8 +52,7 @@ class FamilyIndex:
         self._numbers: dict[int, int] = {}
         self._keys: list[int] = []
         self._sizes: list[int] = []
-        self._old = _Part(np.empty(0, np.uint64), np.empty(0, np.int64))
-        self._new = self._old
+        self._old = self._new = _nothing()
 
     def __contains__(self, key: int) -> bool:
         return key in self._signatures
@@ -68,9 +79,9 @@ class FamilyIndex:
             self._rebuild()
             return
         number = self._number(key, signature)
-        self._new = _sorted_part(
+        self._new = _part(
             np.concatenate([self._new.shingles, signature]),
-            np.concatenate([self._new.families, np.full(len(signature), number)]),
+            np.concatenate([self._new.entries, np.full(len(signature), number)]),
         )
         if len(self._new.shingles) > _RECENT:
             self._merge()
@@ -82,16 +93,18 @@ class FamilyIndex:
         return self._numbers[key]
 
     def _merge(self) -> None:
-        self._old = _sorted_part(*(np.concatenate(pair) for pair in zip(self._old, self._new, strict=True)))
-        self._new = _Part(np.empty(0, np.uint64), np.empty(0, np.int64))
+        self._old = _part(
+            np.concatenate([self._old.shingles, self._new.shingles]),
+            np.concatenate([self._old.entries, self._new.entries]),
+        )
+        self._new = _nothing()
 
     def _rebuild(self) -> None:
         self._numbers, self._keys, self._sizes = {}, [], []
         numbers = [np.full(len(s), self._number(key, s)) for key, s in self._signatures.items()]
+        self._old = self._new = _nothing()
         if numbers:
-            self._new = _Part(np.concatenate(list(self._signatures.values())), np.concatenate(numbers))
-        self._old = _Part(np.empty(0, np.uint64), np.empty(0, np.int64))
-        self._merge()
+            self._old = _part(np.concatenate(list(self._signatures.values())), np.concatenate(numbers))
 
     def match(self, shingles: U64, owner: I64, most: int) -> tuple[I64, U64]:
         """The families of texts.
@@ -105,18 +118,20 @@ class FamilyIndex:
         """
         texts, numbers, places = [], [], []
         for part in (self._old, self._new):
-            left = np.searchsorted(part.shingles, shingles, "left")
-            count = np.searchsorted(part.shingles, shingles, "right") - left
-            hit = np.flatnonzero(count)
-            total = count[hit]
-            where = np.repeat(left[hit] - np.cumsum(total) + total, total) + np.arange(total.sum())
+            if not len(part.distinct):
+                continue
+            at = np.minimum(np.searchsorted(part.distinct, shingles), len(part.distinct) - 1)
+            hit = np.flatnonzero(part.distinct[at] == shingles)
+            left = part.bounds[at[hit]]
+            total = part.bounds[at[hit] + 1] - left
+            where = np.repeat(left - np.cumsum(total) + total, total) + np.arange(total.sum())
             texts.append(np.repeat(owner[hit], total))
-            numbers.append(part.families[where])
+            numbers.append(part.entries[where])
             # An entry of the index stands for one shingle of one family.
             places.append(where + len(self._old.shingles) * (part is self._new))
+        if not any(map(len, texts)):
+            return np.empty(0, np.int64), np.empty(0, np.uint64)
         text, number, place = np.concatenate(texts), np.concatenate(numbers), np.concatenate(places)
-        if not len(text):
-            return text, np.empty(0, np.uint64)
         order = np.lexsort((place, number, text))
         text, number, place = text[order], number[order], place[order]
         pair = np.ones(len(text), np.bool_)
@@ -137,5 +152,4 @@ class FamilyIndex:
 
     def restore(self, families: list[tuple[int, list[int]]]) -> None:
         self._signatures = OrderedDict((key, np.array(signature, np.uint64)) for key, signature in families)
-        self._new = _Part(np.empty(0, np.uint64), np.empty(0, np.int64))
         self._rebuild()

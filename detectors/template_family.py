@@ -15,13 +15,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.contract import I64, Carrier, Report, Tick, Touches, no_findings, no_touches
+from detectors.contract import I64, Report, Tick, Touches, no_findings, no_touches
 from detectors.family_index import FamilyIndex
 from detectors.frame import EventFrame
 from detectors.hashing import U64, combine, mix
 from detectors.params import FeatureParams, TemplateParams
+from detectors.recent_texts import Batch, RecentTexts
 from detectors.sketches import AccountCounter
-from detectors.text import Ragged, concat_ragged, normalise, shingles, words
+from detectors.text import Ragged, normalise, shingles, words
 
 KIND: Final = "template"
 
@@ -31,7 +32,6 @@ _SIGNATURE: Final = 16  # least shared shingles that a family is recognised by
 _OVERLAP: Final = 0.5  # of the signature, in a member
 _PER_TEXT: Final = 2  # families of one text and level
 _FAMILIES: Final = 16_384
-_CARRIER_BYTES: Final = 200  # a tuple of an account and four numbers, about
 _RECENT: Final = 2**17  # shingles of recent requests kept, to find a family's first carriers
 
 
@@ -54,7 +54,7 @@ class TemplateFamily:
         self._features = features
         self._counter = AccountCounter(params.sketch_bits, int(params.pane_hours * 3_600_000))
         self._families = FamilyIndex(_FAMILIES, _OVERLAP)
-        self._recent = _Recent(_RECENT)
+        self._recent = RecentTexts(_RECENT, _OVERLAP)
         self._memo: tuple[EventFrame, _Families] | None = None  # what `score` found, for `learn`
 
     @property
@@ -96,7 +96,7 @@ class TemplateFamily:
                 self._families.add(key, signature)
         self._memo = None
         self._counter.turn(tick.end)
-        self._recent.add(frame, requests)
+        self._remember(frame, requests)
         code = np.concatenate([frame.text_code[requests], frame.system_code[requests]])
         who = np.concatenate([frame.account_hash[requests]] * 2)
         known = np.flatnonzero(code >= 0)
@@ -107,6 +107,15 @@ class TemplateFamily:
         picked = known[once]
         texts = frame.shingles.take(code[picked])
         self._counter.add(texts.values, np.repeat(who[picked], texts.lengths))
+
+    def _remember(self, frame: EventFrame, requests: I64) -> None:
+        code = frame.text_code[requests]
+        code = np.where(code >= 0, code, frame.system_code[requests])
+        chosen = requests[code >= 0]
+        texts = frame.shingles.take(code[code >= 0])
+        columns = (frame.account, frame.ts, frame.strong, frame.weak)
+        who = zip(*(column[chosen].tolist() for column in columns), _text_identity(texts).tolist(), strict=True)
+        self._recent.add(texts, list(who))
 
     def skeleton(self, tick: Tick, row: int, key: int) -> str | None:
         """The text with everything that too few accounts share replaced by `⟨…⟩`."""
@@ -199,87 +208,12 @@ class TemplateFamily:
 
     def restore(self, data: bytes) -> None:
         counter, families, recent = msgspec.msgpack.decode(
-            data, type=tuple[bytes, list[tuple[int, list[int]]], list[_Batch]]
+            data, type=tuple[bytes, list[tuple[int, list[int]]], list[Batch]]
         )
         self._counter.restore(counter)
         self._families.restore(families)
         self._recent.restore(recent)
         self._memo = None
-
-
-_Who = tuple[str, int, int, int, int]
-
-
-class _Batch(msgspec.Struct, array_like=True):
-    values: list[int]
-    lengths: list[int]
-    carriers: list[_Who]
-
-
-class _Recent:
-    """Shingles of the latest requests, bounded by their number: the oldest ticks go first."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._values: list[Ragged] = []
-        self._carriers: list[list[_Who]] = []
-        self._held = 0
-        self._joined: tuple[Ragged, list[_Who]] | None = None
-
-    @property
-    def nbytes(self) -> int:
-        carriers = sum(map(len, self._carriers)) * _CARRIER_BYTES
-        return carriers + sum(part.values.nbytes + part.offsets.nbytes for part in self._values)
-
-    def add(self, frame: EventFrame, requests: I64) -> None:
-        code = frame.text_code[requests]
-        code = np.where(code >= 0, code, frame.system_code[requests])
-        chosen = requests[code >= 0]
-        if not len(chosen):
-            return
-        texts = frame.shingles.take(code[code >= 0])
-        columns = (frame.account, frame.ts, frame.strong, frame.weak)
-        who = zip(*(column[chosen].tolist() for column in columns), _text_identity(texts).tolist(), strict=True)
-        self._append(texts, list(who))
-
-    def _append(self, values: Ragged, carriers: list[_Who]) -> None:
-        self._values.append(values)
-        self._carriers.append(carriers)
-        self._held += len(values.values) + values.rows
-        self._joined = None
-        while self._held > self._limit and len(self._values) > 1:
-            gone = self._values.pop(0)
-            self._carriers.pop(0)
-            self._held -= len(gone.values) + gone.rows
-
-    def carriers(self, families: dict[int, U64]) -> dict[int, list[Carrier]]:
-        """For each new family (key and signature), the earlier requests that belong to it."""
-        if not families or not self._values:
-            return {}
-        if self._joined is None:
-            joined = concat_ragged(self._values)
-            self._joined = joined, [carrier for part in self._carriers for carrier in part]
-        texts, who = self._joined
-        index = FamilyIndex(len(families), _OVERLAP)
-        for key, signature in families.items():
-            index.add(key, signature)
-        out: dict[int, list[Carrier]] = {}
-        rows, keys = index.match(texts.values, texts.row_ids(), len(families))
-        for row, key in zip(rows.tolist(), keys.tolist(), strict=True):
-            out.setdefault(key, []).append(Carrier(*who[row]))
-        return out
-
-    def snapshot(self) -> list[_Batch]:
-        return [
-            _Batch(part.values.tolist(), part.lengths.tolist(), carriers)
-            for part, carriers in zip(self._values, self._carriers, strict=True)
-        ]
-
-    def restore(self, batches: list[_Batch]) -> None:
-        self._values, self._carriers, self._held, self._joined = [], [], 0, None
-        for batch in batches:
-            offsets = np.concatenate([[0], np.cumsum(np.array(batch.lengths, np.int64))])
-            self._append(Ragged(np.array(batch.values, np.uint64), offsets), batch.carriers)
 
 
 def _least(values: U64, owner: NDArray[np.int64], k: int) -> Ragged:
