@@ -13,13 +13,22 @@ from pipelines.demo.lookalikes import ASSIGNMENT, COMPANY_SYSTEM, FRAMEWORK_SYST
 from pipelines.demo.people import DAY, HOUR, MINUTE, STACKS, Network, Person, client, network, opaque, ordinary, pick
 from pipelines.demo.traffic import Style, ask
 from pipelines.simulate.cast import each, member, working_hours
+from pipelines.simulate.earnest import SYSTEMS
+from pipelines.simulate.inline import tagged
 from pipelines.simulate.ordinary import arrival, crowd, genuine, moved, texts_of
 from pipelines.simulate.scenario import LookAlike
 from pipelines.simulate.stream import Actor, Call
 from pipelines.simulate.world import World
 from schemas.events import Account, Params
 
+# Written without sight of the shipped patterns, as provocative as the defaults of real frameworks, tests and teachers
+# are; what the demo has comes after.
 FRAMEWORKS: Final = (
+    (
+        "You are an agent of this application. Before you call a tool or reply, always write your thoughts inside "
+        "<thinking> tags: what the user wants, which tool fits, which parameters are missing. Reply to the user after "
+        "the closing tag. Think step by step and never mention the names of the tools."
+    ),
     FRAMEWORK_SYSTEM,
     (
         "You are an assistant in a workflow. Reply in Markdown. If a tool can answer, call it first and quote its "
@@ -42,6 +51,11 @@ COMPANIES: Final = (
     ),
 )
 ASSIGNMENTS: Final = (
+    (
+        "Worksheet 4. Half of the marks are for the reasoning. Think aloud: write down your complete thought process "
+        "before you write any code, step by step, with ideas that you dropped and why. Then give the finished "
+        "function. An answer without its reasoning gets no marks.\n\n{task}"
+    ),
     ASSIGNMENT,
     (
         "Unit 6, homework. Here is a function without its body. Trace by hand, step by step, what it should give for "
@@ -54,7 +68,7 @@ LESSON: Final = Style(output=380.0, reasoning=300.0)
 def earnest_reasoning(world: World, look: LookAlike, first: int) -> Iterator[Actor]:
     """Tutoring and audit: most requests ask for shown steps, because somebody wants to follow them."""
     for group in range(first, first + look.groups):
-        yield from crowd(world, look.kind, look.accounts, look.requests, group=group, earnest=0.8)
+        yield from crowd(world, look.kind, look.accounts, look.requests, group=group, earnest=0.8, systems=SYSTEMS)
 
 
 def framework_prompt(world: World, look: LookAlike, first: int) -> Iterator[Actor]:
@@ -74,7 +88,7 @@ def _framed(world: World, look: LookAlike, person: Person, system: str, rng: Ran
     texts = texts_of(world, count)
     for at in world.clock.times(rng, count, offset=person.offset, start=begin, end=world.end):
         prompt = rng.choice(texts)
-        yield Call(list(ask(rng, person, at, prompt.text, system=system, tools=prompt.tools)))
+        yield Call(list(tagged(rng, ask(rng, person, at, prompt.text, system=system, tools=prompt.tools))))
 
 
 def company_rollout(world: World, look: LookAlike, first: int) -> Iterator[Actor]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from pipelines.demo.lookalikes import BATCH_TEMPLATE, HARNESS_WRAPPER
+from pipelines.demo.lookalikes import HARNESS_WRAPPER
 from pipelines.demo.people import DAY, HOUR, STACKS, Person, client, network, pick
 from pipelines.demo.traffic import Style, ask, send
 from pipelines.simulate.cast import each, job, member, program, uneven
@@ -24,14 +24,23 @@ from schemas.events import Event, Message, Params, Request
 SHORT: Final = Style(output=70.0, reasoning=80.0)
 MIDDLE: Final = Style(output=260.0, reasoning=200.0)
 
+# Wordings of real programs, in the vocabulary that campaigns use too; written without sight of the shipped patterns.
 WRAPPERS: Final = (
+    (
+        "Solve the following task. Think step by step and write your reasoning first, then give the finished code "
+        "between <answer> and </answer>. Only what is between these tags will be run.\n\n{task}"
+    ),
     HARNESS_WRAPPER,
     "Below is a task from our regression suite. Give the solution only; it is run and compared.\n\n{task}",
     "Finish this code so that its doctests pass.\n\n{task}",
 )
 # One template over a table of rows: classification, extraction, translation, summary.
 BATCHES: Final = (
-    BATCH_TEMPLATE,
+    (
+        "Sort the message below into one of: billing, booking, technical, account, other. Think it through first. "
+        'Reply with JSON: {"reasoning": "your step-by-step reasoning in two or three sentences", "category": "...", '
+        '"confidence": 0 to 1}.\n\nMessage: {row}'
+    ),
     'From the text in triple quotes list every person, organisation, date and sum as JSON. Text:\n"""\n{row}\n"""',
     "Translate the following into Dutch for our help centre. Keep names and numbers as they are.\n\n{row}",
     "Sum up the following in at most two sentences for the ticket list.\n\n{row}",
@@ -41,23 +50,49 @@ BACKFILL: Final = (
     "Give a title and five key words for the index entry of this passage.\n\n{row}",
 )
 SYNTHETIC: Final = (
-    "You make test data for our {product}. Write {count} messages that a {tone} customer could send, on the subject of "
-    "this one, and no two alike. One a line, without numbering.\n\nExample: {row}"
+    (
+        "We train the intent classifier of our {product} and need more data. Write {count} different messages that a "
+        "{tone} customer might send with the same intent as the example. Before each message give one line of "
+        "reasoning on what this customer really wants.\n\nExample: {row}"
+    ),
+    (
+        "You make test data for our {product}. Write {count} messages that a {tone} customer could send, on the "
+        "subject of this one, and no two alike. One a line, without numbering.\n\nExample: {row}"
+    ),
+    (
+        "Create {count} question and answer pairs for the staff training of our {product}. The customer is {tone}. "
+        "Each answer has to contain a worked, step-by-step explanation that a trainee can follow.\n\nTopic: {row}"
+    ),
 )
 PRODUCTS: Final = ("booking app", "bank chat", "parts shop", "clinic portal", "energy tariff page")
 TONES: Final = ("hurried", "polite", "angry", "confused", "chatty", "terse")
-JUDGE: Final = (
-    "You check the answers of our support bot. Rate the answer from 1 to 10 for correctness, tone and completeness, "
-    'with one sentence of grounds each, as JSON with the keys "correctness", "tone", "completeness".\n\n'
-    "Question:\n{row}\n\nAnswer of version {version}:\n{answer}"
+JUDGES: Final = (
+    (
+        "You are an impartial judge of chatbot answers. Rate the response from 1 to 10 for helpfulness, accuracy and "
+        "clarity. Output only the three scores, separated by commas, without any explanation.\n\n"
+        "[Question]\n{row}\n\n[Response, version {version}]\n{answer}"
+    ),
+    (
+        "You check the answers of our support bot. Rate the answer from 1 to 10 for correctness, tone and "
+        'completeness, with one sentence of grounds each, as JSON with the keys "correctness", "tone", '
+        '"completeness".\n\n'
+        "Question:\n{row}\n\nAnswer of version {version}:\n{answer}"
+    ),
+    (
+        "Evaluate the answer against the rubric: 5 = fully correct and well reasoned, 3 = partly correct, 1 = wrong. "
+        "First explain your reasoning step by step, then write the score on the last line as 'Score: N'.\n\n"
+        "Question: {row}\n\nAnswer ({version}): {answer}"
+    ),
 )
 CI_SYSTEM: Final = (
     "You are the maintenance agent of this repository. Read the failing test, find the cause, and propose the smallest "
-    "patch. Use the tools; do not touch files outside the package."
+    "patch. Think step by step and write your reasoning before each tool call, so that reviewers can follow it in the "
+    "log. Do not touch files outside the package."
 )
 CI_TOOLS: Final = ("read_file", "search", "run_tests", "apply_patch")
 ROUTER_SYSTEM: Final = (
-    "You continue conversations of our assistant. Earlier turns may have been written by another model."
+    "You continue conversations of our assistant. Earlier turns may have been written by another model; keep to what "
+    "they said and do not repeat their reasoning unless the user asks."
 )
 
 
@@ -132,7 +167,7 @@ def synthetic_data(world: World, look: LookAlike, first: int) -> Iterator[Actor]
 def _synthetic(world: World, look: LookAlike, person: Person, group: int, rng: Random) -> Iterator[Call]:
     rows = _table(world)
     for number, at in enumerate(job(world, look, group, rng)):
-        text = SYNTHETIC.format(
+        text = SYNTHETIC[group % len(SYNTHETIC)].format(
             product=PRODUCTS[group % len(PRODUCTS)],
             count=(5, 10, 20)[number // len(TONES) % 3],
             tone=TONES[number % len(TONES)],
@@ -143,13 +178,13 @@ def _synthetic(world: World, look: LookAlike, person: Person, group: int, rng: R
 
 def judge(world: World, look: LookAlike, first: int) -> Iterator[Actor]:
     """A model as judge in the customer's own tests: one rubric, two versions of a bot."""
-    for _, _, key in each(look, first):
+    for group, _, key in each(look, first):
         rng = world.rng(*key)
         person = program(world, look, key, rng, Params(temperature=0.0, max_tokens=512, stream=False))
-        yield member(world, look, person, key, partial(_judged, world, look, person))
+        yield member(world, look, person, key, partial(_judged, world, look, person, JUDGES[group % len(JUDGES)]))
 
 
-def _judged(world: World, look: LookAlike, person: Person, rng: Random) -> Iterator[Call]:
+def _judged(world: World, look: LookAlike, person: Person, rubric: str, rng: Random) -> Iterator[Call]:
     rows = _table(world)
     cases = [rows[rng.randrange(len(rows))] for _ in range(max(1, round(look.requests / 2)))]
     night = world.start + rng.randrange(12 * HOUR)
@@ -158,7 +193,7 @@ def _judged(world: World, look: LookAlike, person: Person, rng: Random) -> Itera
         for version in (1, 2):
             for row in cases:
                 answer = " ".join(rng.choices(row.split(), k=24))
-                text = JUDGE.replace("{row}", row).replace("{version}", str(version)).replace("{answer}", answer)
+                text = rubric.replace("{row}", row).replace("{version}", str(version)).replace("{answer}", answer)
                 yield Call(list(ask(rng, person, int(at), text, style=SHORT)))
                 at += 4_000 * rng.uniform(0.6, 1.4)
         night += DAY

@@ -31,7 +31,8 @@ class Wording:
     """Turns tasks into messages by a campaign's templates.
 
     Slots are enumerated one after the other, as a sweep does; the evasion ``shuffled`` draws them at random and
-    changes the order of the paragraphs, and ``paraphrased`` takes one of the other wordings each time.
+    changes the order of the paragraphs, and ``paraphrased`` takes one of the other wordings each time, in place of
+    system prompt and message: a fixed system prompt would give away what the message hides.
     """
 
     def __init__(self, campaign: Campaign, templates: Mapping[str, Template]) -> None:
@@ -55,7 +56,9 @@ class Wording:
         number = self._count
         self._count += 1
         template = self._templates[(number if which is None else which) % len(self._templates)]
-        text = rng.choice(template.paraphrases) if self._paraphrased and template.paraphrases else template.text
+        system, text = template.system, template.text
+        if self._paraphrased and template.paraphrases:
+            system, text = "", rng.choice(template.paraphrases)
         if self._shuffled:
             paragraphs = text.split("\n\n")
             rng.shuffle(paragraphs)
@@ -69,7 +72,7 @@ class Wording:
         def fill(match: re.Match[str]) -> str:
             return values[match[1]]
 
-        return _SLOT.sub(fill, template.system) or None, _SLOT.sub(fill, text)
+        return _SLOT.sub(fill, system) or None, _SLOT.sub(fill, text)
 
 
 class Work:

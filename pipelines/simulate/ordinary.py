@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain
 from random import Random
@@ -10,10 +10,12 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from pipelines.demo.crowd import EARNEST, EXPLAINED
+from pipelines.demo.crowd import EXPLAINED
 from pipelines.demo.people import DAY, HOUR, Person, ordinary
 from pipelines.demo.prompts import Prompt
 from pipelines.demo.traffic import PLAIN, ask, converse
+from pipelines.simulate.earnest import wish
+from pipelines.simulate.inline import tagged
 from pipelines.simulate.stream import Actor, Call
 from pipelines.simulate.world import World
 from schemas.events import Event
@@ -22,6 +24,7 @@ from schemas.events import Event
 _DISTINCT: Final = 0.6
 _MOST_TEXTS: Final = 60
 _FOLLOWERS: Final = 0.35
+_WITH_SYSTEM: Final = 0.5
 
 
 def arrival(world: World, person: Person) -> int:
@@ -72,6 +75,7 @@ def crowd(
     group: int = 0,
     earnest: float = 0.0,
     chatty: float = 0.0,
+    systems: Sequence[str] = (),
 ) -> Iterator[Actor]:
     """`count` unrelated customers of one kind.
 
@@ -80,6 +84,7 @@ def crowd(
         per_day: requests of an account a day, on average over accounts; most send far fewer.
         earnest: share of the requests that ask for shown steps.
         chatty: share of the accounts that hold conversations.
+        systems: system prompts, one of which half of the accounts use where a message brings none.
     """
     most = world.scenario.population.max_requests_per_day * world.scenario.days
     for index in range(count):
@@ -89,6 +94,9 @@ def crowd(
         number = world.clock.volume(rng, per_day * (world.end - begin) / (24 * HOUR), most)
         texts = texts_of(world, number)
         talks = rng.random() < chatty and bool(world.prompts.dialogues)
+        if systems and rng.random() < _WITH_SYSTEM:
+            system = rng.choice(systems)
+            texts = [replace(text, system=text.system or system) for text in texts]
         yield Actor(
             person.account,
             kind,
@@ -145,5 +153,5 @@ def genuine(rng: Random, person: Person, at: int, prompt: Prompt, earnest: float
     """One honest request and its answer."""
     text, style = prompt.text, PLAIN
     if earnest and rng.random() < earnest:
-        text, style = f"{text}\n{rng.choice(EARNEST)}", EXPLAINED
-    yield from ask(rng, person, at, text, system=prompt.system, tools=prompt.tools, style=style)
+        text, style = f"{text}\n{wish(rng, text, prompt.system)}", EXPLAINED
+    yield from tagged(rng, ask(rng, person, at, text, system=prompt.system, tools=prompt.tools, style=style))

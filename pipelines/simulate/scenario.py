@@ -222,7 +222,7 @@ class Template(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     Attributes:
         system: system prompt, if any.
         text: the message; ``{task}`` is the task, ``{own}`` text of the shape's own, other braces are slots.
-        paraphrases: other wordings of `text`, for the evasion of that name; same placeholders.
+        paraphrases: other wordings of `system` and `text` together, for the evasion of that name.
         slots: values that the slots take, enumerated in turn.
     """
 

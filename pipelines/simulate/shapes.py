@@ -16,9 +16,10 @@ from msgspec.structs import replace
 from pipelines.demo.campaign import LONG
 from pipelines.demo.people import HOUR, Person
 from pipelines.demo.traffic import Style, ask, send
+from pipelines.simulate.inline import tagged
 from pipelines.simulate.scenario import Shape
 from pipelines.simulate.techniques import technique
-from schemas.events import Event, Message, Response
+from schemas.events import Event, Message
 
 if TYPE_CHECKING:
     from pipelines.simulate.operation import Operation
@@ -86,12 +87,7 @@ def pivot(operation: Operation, member: Member, rng: Random, at: int) -> list[Ev
 
 def inline_tags(operation: Operation, member: Member, rng: Random, at: int) -> list[Event]:
     """A fixed prompt forces the reasoning into tags before the answer; the answers show it."""
-    events = _asked(operation, member.person, rng, at, INLINE)
-    for event in events:
-        if isinstance(event, Response) and event.text and not event.refused:
-            thoughts = " ".join(rng.choices(event.text.split(), k=60))
-            event.text = f"<deliberation>\n{thoughts}\n</deliberation>\n{event.text}"
-    return events
+    return list(tagged(rng, _asked(operation, member.person, rng, at, INLINE)))
 
 
 def relay(operation: Operation, member: Member, rng: Random, at: int) -> list[Event]:

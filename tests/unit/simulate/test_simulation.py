@@ -12,6 +12,8 @@ from msgspec.structs import replace
 
 from pipelines.demo.prompts import normal
 from pipelines.simulate import Scenario, Simulation, generate, load_scenario
+from pipelines.simulate.earnest import SYSTEMS
+from pipelines.simulate.inline import TAGS, asked_tag
 from pipelines.simulate.prompts import fold_of
 from pipelines.simulate.scenario import Campaign, Evasion, LookAlike
 from schemas.events import Account, Enforcement, Event, Release, Request, Response, encode_event
@@ -248,7 +250,37 @@ def test_inline_reasoning_shows_in_the_answers() -> None:
     answers = [
         e.text or "" for e in events if isinstance(e, Response) and e.request_id in simulation.harvest and e.text
     ]
-    assert sum(text.startswith("<deliberation>") for text in answers) / len(answers) > 0.9
+    assert sum(text.startswith("<think>\n") for text in answers) / len(answers) > 0.9
+
+
+def test_answers_carry_the_tag_that_the_request_names_whoever_sends_it() -> None:
+    _, simulation, events = only("two_pools", evasion=["paraphrased"])
+    requests = {event.id: event for event in events if isinstance(event, Request)}
+    seen: Counter[str] = Counter()
+    for event in events:
+        if isinstance(event, Response) and event.request_id in simulation.harvest and event.text and not event.refused:
+            tag = asked_tag(requests[event.request_id])
+            assert tag in TAGS
+            assert event.text.startswith(f"<{tag}>\n")
+            assert f"<{tag}>" in texts(requests[event.request_id])[-1]
+            seen[tag] += 1
+    assert len(seen) >= 3
+    # Honest apps whose framework asks for tags get them too.
+    simulation, events = run()
+    kinds = dict(zip(simulation.labels["account"].to_pylist(), simulation.labels["kind"].to_pylist(), strict=True))
+    framed = [e.text for e in events if isinstance(e, Response) and e.text and kinds[e.account] == "framework_prompt"]
+    assert sum(text.startswith("<thinking>\n") for text in framed) > 0.8 * len(framed) > 0
+
+
+def test_some_honest_accounts_keep_a_system_prompt_that_asks_for_reasoning() -> None:
+    simulation, events = run()
+    kinds = dict(zip(simulation.labels["account"].to_pylist(), simulation.labels["kind"].to_pylist(), strict=True))
+    systems: dict[str, set[str | None]] = defaultdict(set)
+    for event in events:
+        if isinstance(event, Request) and kinds[event.account] == "earnest_reasoning":
+            systems[event.account].add(event.system)
+    with_one = [account for account, found in systems.items() if found & set(SYSTEMS)]
+    assert 0 < len(with_one) < len(systems)
 
 
 def test_cleaners_paste_reasoning_in() -> None:
@@ -264,7 +296,7 @@ def test_cleaners_paste_reasoning_in() -> None:
 def test_slots_are_enumerated_and_tasks_not_repeated_before_the_list_ends() -> None:
     campaign, simulation, events = only("template")
     first = [texts(request)[0] for request in of(simulation, events, campaign.name)][:60]
-    roles = Counter(text.split(" you pair")[0] for text in first)
+    roles = Counter(text.split(" with an evidence-first")[0] for text in first)
     assert len(roles) == 20
     assert max(roles.values()) <= 4
     tasks = [text.split("\n\n")[1] for text in first]
@@ -274,7 +306,7 @@ def test_slots_are_enumerated_and_tasks_not_repeated_before_the_list_ends() -> N
 def test_paraphrases_and_shuffled_paragraphs_vary_the_wording() -> None:
     campaign, simulation, events = only("template", evasion=["paraphrased", "shuffled"])
     found = [texts(request)[0] for request in of(simulation, events, campaign.name)]
-    assert sum("As a seasoned" in text for text in found) == 0
+    assert sum("evidence-first" in text for text in found) == 0
     starts = Counter(text[:6] for text in found)
     assert max(starts.values()) < 0.4 * len(found)
 
