@@ -58,7 +58,13 @@ def load_balanced(operation: Operation, member: Member, rng: Random, at: int) ->
     """Reasoning elicitation, rubric grading and rewrites in turn; the grading answers are short."""
     which = rng.randrange(operation.wording.templates)
     # The second template of the shape grades, with the model as a reward model.
-    return _asked(operation, member.person, rng, at, GRADED if which == 1 else LONG, which=which)
+    if which != 1:
+        return _asked(operation, member.person, rng, at, LONG, which=which)
+    task = operation.work.take()
+    thoughts = operation.world.prompts.thoughts
+    question, answer = rng.choice(thoughts) if thoughts else (task.text, _turn(rng, task.text))
+    system, text = operation.wording.next(rng, f"Question: {question}\nResponse: {answer}", which=which)
+    return list(ask(rng, member.person, at, text, system=system, style=GRADED))
 
 
 def multi_path(operation: Operation, member: Member, rng: Random, at: int) -> list[Event]:
