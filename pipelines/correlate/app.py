@@ -2,8 +2,8 @@
 
 Why it looks as it does: importing Faust reads the command line and writes environment variables, so it
 happens inside :func:`import_faust`. Its web server is off. Its agents acknowledge a message when they
-raise and may commit past one still in flight, so acknowledging is done here: one agent, in order, after
-the changelog has the state; and when that fails the app stops without acknowledging anything more.
+raise and may commit past one still in flight or lost in a rebalance, so Faust's acknowledgements are off
+and :mod:`pipelines.correlate.correlator` decides what is committed.
 """
 
 from __future__ import annotations
@@ -16,23 +16,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.config import Config
-from pipelines.correlate.stage import CampaignCore, CampaignStage, Message
+from pipelines.correlate.correlator import PARTITION, Correlator
+from pipelines.correlate.group import GroupProgress
+from pipelines.correlate.sequence import MessageSequence
+from pipelines.correlate.stage import CampaignCore, CampaignStage
 from pipelines.dead_letters import to_headers
 from pipelines.errors import UsageError
 from pipelines.kafka_io import MAX_REQUEST_BYTES, SESSION_TIMEOUT_S, connection_options, topic_by_role
+from pipelines.logs import get_logger
 from schemas import alerts
 from schemas.alerts import Alert
 from schemas.deadletters import DeadLetter
 
 TABLE: Final = "campaign-state"
-PARTITION: Final = 0
-"""Evidence has one partition: the campaign stage sees all of it in one place."""
-
-# State is written once for so many messages, or after so long: some entries change with every message.
-_SETTLE_MESSAGES: Final = 64
-_SETTLE_AFTER_S: Final = 0.1
-# Groups of messages whose state is on its way to the changelog; beyond it the agent waits.
-_UNACKNOWLEDGED: Final = 16
 # The store holds megabytes of state, not gigabytes; RocksDB would take 2 GiB of cache by default.
 _STORE_OPTIONS: Final = {
     "block_cache_size": 16 * 1024 * 1024,
@@ -40,6 +36,7 @@ _STORE_OPTIONS: Final = {
     "write_buffer_size": 8 * 1024 * 1024,
     "max_open_files": 128,
 }
+_REBALANCE_POLL_S: Final = 0.05
 _IMPORT_VARIABLES: Final = ("FAUST_DATADIR", "FAUST_LOOP")
 
 
@@ -75,155 +72,19 @@ def store_directory(config: Config) -> Path:
     return Path(config.pipeline.correlate.data_dir).absolute() / app_id(config)
 
 
-class Correlator:
-    """A Faust app, its stage, and how both end.
-
-    Attributes:
-        app: the Faust app; not started.
-        stage: the campaign stage behind its agent.
-        finished: set when a `once` run has decided on everything.
-        failed: set when something stopped the app, which `failure` then holds.
-        acknowledged: messages whose effects are durable.
-    """
-
-    def __init__(self, app: Any, evidence_topic: str, *, once: bool) -> None:
-        self.app = app
-        self.once = once
-        self.stage: CampaignStage
-        self.finished = asyncio.Event()
-        self.failed = asyncio.Event()
-        self.failure: BaseException | None = None
-        self.acknowledged = 0
-        self._evidence_topic = evidence_topic
-        self._known_end = 0
-        self._held: list[Any] = []
-        self._timer: asyncio.TimerHandle | None = None
-        self._queue: asyncio.Queue[tuple[Any, list[Any], list[Awaitable[Any]], bool]] = asyncio.Queue(_UNACKNOWLEDGED)
-
-    def fail(self, error: BaseException) -> None:
-        """Remember the first failure; from now on nothing is acknowledged."""
-        if self.failure is None:
-            self.failure = error
-        self.failed.set()
-
-    async def run_agent(self, stream: Any) -> None:
-        """Body of the agent: handle every message in order; settle and acknowledge every few."""
-        acknowledging = asyncio.get_running_loop().create_task(self._acknowledge())
-        quiet = stream.noack()
-        try:
-            async for event in quiet.events():
-                # Settling in the middle of a message would record its decision before its alerts are out.
-                self._stop_timer()
-                if self.failure is not None:
-                    break
-                await self._take(quiet, event)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
-            self.fail(error)
-        finally:
-            self._stop_timer()
-            acknowledging.cancel()
-        # Returning would let Faust start the agent anew, behind a message that was not acknowledged.
-        await asyncio.Event().wait()
-
-    async def _take(self, stream: Any, event: Any) -> None:
-        message = event.message
-        await self.stage.handle(
-            Message(
-                topic=message.topic,
-                partition=message.partition,
-                offset=message.offset,
-                key=message.key,
-                value=message.value,
-            )
-        )
-        self._held.append(event)
-        last = self.once and await self._is_last(message.offset + 1)
-        if last:
-            await self.stage.flush()
-        if last or len(self._held) >= _SETTLE_MESSAGES:
-            await self._queue.put((stream, *self._settle(), last))
-        else:
-            # The callback keeps this moment's context, in which the store finds the current partition.
-            self._timer = asyncio.get_running_loop().call_later(_SETTLE_AFTER_S, self._settle_quiet, stream)
-
-    def _settle(self) -> tuple[list[Any], list[Awaitable[Any]]]:
-        held, self._held = self._held, []
-        return held, self.stage.settle()
-
-    def _settle_quiet(self, stream: Any) -> None:
-        self._timer = None
-        try:
-            if self._queue.full():
-                self._timer = asyncio.get_running_loop().call_later(_SETTLE_AFTER_S, self._settle_quiet, stream)
-            else:
-                self._queue.put_nowait((stream, *self._settle(), False))
-        except Exception as error:
-            self.fail(error)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    async def _acknowledge(self) -> None:
-        try:
-            while self.failure is None:
-                stream, events, done, last = await self._queue.get()
-                for one in done:
-                    await one
-                for event in events:
-                    await stream.ack(event)
-                self.acknowledged += len(events)
-                if last:
-                    self.finished.set()
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
-            self.fail(error)
-
-    async def _is_last(self, next_offset: int) -> bool:
-        """Whether nothing follows; asks the broker only where the last answer says so, it takes a second."""
-        if next_offset >= self._known_end:
-            self._known_end = await self.end()
-        return next_offset >= self._known_end
-
-    async def end(self) -> int:
-        """Offset after the last evidence on the broker."""
-        partition = self._partition()
-        ends = await self.app.consumer.highwaters(partition)
-        return int(ends[partition])
-
-    async def watch_nothing_to_do(self, every_s: float = 0.3) -> None:
-        """Finish a `once` run for which there is no evidence left to read."""
-        partition = self._partition()
-        quiet = 0
-        while not self.finished.is_set():
-            await asyncio.sleep(every_s)
-            ready = self.app.tables.recovery.completed.is_set() and partition in self.app.consumer.assignment()
-            if not ready or self.stage.messages:
-                quiet = 0
-                continue
-            position = await self.app.consumer.position(partition)
-            # Twice in a row, because a rebalance may be about to move the position.
-            quiet = quiet + 1 if position is not None and position >= await self.end() else 0
-            if quiet >= 2:
-                self.finished.set()
-
-    def _partition(self) -> Any:
-        from faust.types import TP
-
-        return TP(self._evidence_topic, PARTITION)
-
-
 def build_app(
-    config: Config, new_core: Callable[[], CampaignCore], *, once: bool, wall: Callable[[], float]
-) -> Correlator:
-    """The app for a config; call it with the event loop running that will run the app.
+    config: Config,
+    new_core: Callable[[], CampaignCore],
+    progress: GroupProgress,
+    *,
+    once: bool,
+    wall: Callable[[], float],
+) -> tuple[Any, Correlator]:
+    """The Faust app for a config and what its agent does; call it with the event loop running that will run them.
 
     Args:
         new_core: makes an empty campaign core.
+        progress: of the app's group in the evidence topic.
         once: finish when all evidence that there is has been decided on.
         wall: the wall clock, seconds since the epoch.
 
@@ -250,12 +111,12 @@ def build_app(
         producer_max_request_size=MAX_REQUEST_BYTES,
         broker_session_timeout=float(SESSION_TIMEOUT_S),
         broker_heartbeat_interval=3.0,
-        # A commit waits for the fetch in progress, up to a second.
-        broker_commit_interval=3.0,
+        # Faust's acknowledgements are off, so there is none to wait for.
+        stream_wait_empty=False,
         loop=asyncio.get_running_loop(),
     )
     raw = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
-    evidence = app.topic(topics["evidence"], partitions=1, **raw)
+    evidence = app.topic(topics["evidence"], partitions=1, acks=False, **raw)
     table = app.Table(
         TABLE,
         partitions=1,
@@ -264,25 +125,87 @@ def build_app(
         key_type=bytes,
         value_type=bytes,
     )
-    correlator = Correlator(app, topics["evidence"], once=once)
-    correlator.stage = CampaignStage(
+    source = FaustInput(app, topics["evidence"], progress)
+    stage = CampaignStage(
         new_core=new_core,
         table=FaustTable(table),
         publisher=FaustPublisher(app.topic(topics["alerts"], **raw), app.topic(topics["dead_letters"], **raw)),
-        end=correlator.end,
+        start=source.start,
+        end=source.end,
         wall=wall,
     )
+    correlator = Correlator(stage, source, MessageSequence(source, get_logger("correlate")), once=once)
 
     async def campaigns(stream: Any) -> None:
         await correlator.run_agent(stream)
 
     async def revoked(*_: Any, **__: Any) -> None:
-        correlator.stage.forget()
+        await correlator.revoked()
+
+    async def recovered(*_: Any, **__: Any) -> None:
+        correlator.restart()
 
     app.agent(evidence, concurrency=1, name="campaigns")(campaigns)
-    # A strong reference: Faust's signals keep weak ones by default.
+    # Strong references: Faust's signals keep weak ones by default.
     app.on_partitions_revoked.connect(revoked, weak=False)
-    return correlator
+    app.on_rebalance_complete.connect(recovered, weak=False)
+    return app, correlator
+
+
+class FaustInput:
+    """A :class:`pipelines.correlate.correlator.Input` over Faust's consumer and the group's own progress."""
+
+    def __init__(self, app: Any, topic: str, progress: GroupProgress) -> None:
+        from faust.types import TP
+
+        self._app = app
+        self._partition = TP(topic, PARTITION)
+        self._progress = progress
+
+    def is_ready(self) -> bool:
+        """Is the partition assigned, and its table recovered?"""
+        app = self._app
+        return (
+            not app.rebalancing
+            and app.tables.recovery.completed.is_set()
+            and self._partition in app.consumer.assignment()
+        )
+
+    async def settled(self) -> None:
+        """Return outside a rebalance."""
+        # Faust has a flag for it and no event.
+        while self._app.rebalancing:  # noqa: ASYNC110
+            await asyncio.sleep(_REBALANCE_POLL_S)
+
+    async def seek(self, offset: int) -> None:
+        """Read from here on; in Faust's view too, which else drops what it thinks it has delivered."""
+        await self._app.consumer.seek_wait({self._partition: offset})
+
+    async def commit(self, offset: int) -> bool:
+        """Commit; False where a rebalance is in the way.
+
+        Through the method behind `Consumer.commit`, which takes the offset from Faust's own book of
+        acknowledgements. That one counts messages lost in a rebalance as acknowledged, or never commits again.
+        """
+        if self._app.rebalancing:
+            return False
+        return bool(await self._app.consumer._commit_offsets({self._partition: offset}))
+
+    async def start(self) -> int:
+        """Where the group goes on reading."""
+        return await asyncio.to_thread(self._progress.start)
+
+    async def end(self) -> int:
+        """Offset after the last evidence on the broker."""
+        return await asyncio.to_thread(self._progress.end)
+
+    async def first_from(self, offset: int) -> int:
+        """Offset of the first record at or behind an offset; `offset` itself where that cannot be told."""
+        return await asyncio.to_thread(self._progress.first_from, offset)
+
+    async def is_done(self) -> bool:
+        """Has the group committed all evidence?"""
+        return await asyncio.to_thread(self._progress.is_done)
 
 
 class FaustTable:

@@ -72,6 +72,7 @@ class CampaignStage:
         new_core: makes an empty core.
         table: where the core's entries live between processes.
         publisher: where alerts and dead letters go.
+        start: asks the broker where the group goes on reading.
         end: asks the broker for the offset after the last message of the evidence topic.
         wall: the wall clock, seconds since the epoch.
     """
@@ -82,12 +83,14 @@ class CampaignStage:
         new_core: Callable[[], CampaignCore],
         table: StateTable,
         publisher: Publisher,
+        start: Callable[[], Awaitable[int]],
         end: Callable[[], Awaitable[int]],
         wall: Callable[[], float],
     ) -> None:
         self._new_core = new_core
         self._journal = Journal(table)
         self._publisher = publisher
+        self._start = start
         self._end = end
         self._wall = wall
         self._core: CampaignCore | None = None
@@ -96,6 +99,16 @@ class CampaignStage:
         self.skipped = 0
         self.rejected = 0
         self.alerts = 0
+
+    @property
+    def next_offset(self) -> int:
+        """Offset after the last message taken; only while the state is loaded."""
+        return self._next
+
+    async def expected(self) -> int:
+        """Offset of the next message to take; loads the state where that was not done yet."""
+        await self._core_now()
+        return self._next
 
     def forget(self) -> None:
         """The partition was taken away: another process may write the table now."""
@@ -157,10 +170,12 @@ class CampaignStage:
 
     async def _core_now(self) -> CampaignCore:
         if self._core is None:
+            start, end = await self._start(), await self._end()
             entries = self._journal.load()
             progress = self._journal.next_offset
-            # A topic made anew starts at 0 again: its messages must not pass for ones seen before.
-            self._next = progress if progress <= await self._end() else 0
+            # A topic made anew starts at 0 again: its messages must not pass for ones seen before. And a table
+            # that was lost knows less than the group does.
+            self._next = max(progress if progress <= end else 0, start)
             core = self._new_core()
             if entries:
                 core.restore(entries)

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.config import Config
-from pipelines.correlate.app import Correlator, build_app, changelog_topic, store_directory
+from pipelines.correlate.app import app_id, build_app, changelog_topic, store_directory
+from pipelines.correlate.correlator import PARTITION, Correlator
+from pipelines.correlate.group import GroupProgress
 from pipelines.correlate.stage import CampaignCore as CampaignStageCore
 from pipelines.errors import Failure
 from pipelines.kafka_io import check_partitions, make_admin, partition_counts, topic_by_role
@@ -87,20 +89,16 @@ async def serve(config: Config, new_core: Callable[[], CampaignStageCore], *, on
     """
     log = get_logger("correlate")
     clean = open_store(store_directory(config))
-    correlator = build_app(config, new_core, once=once, wall=time.time)
-    stop = asyncio.Event()
-    with _stop_on_signals(stop):
-        log.info("started", once=once)
-        watching = None
-        try:
-            await correlator.app.start()
-            if once:
-                watching = asyncio.get_running_loop().create_task(correlator.watch_nothing_to_do())
-            await _until_over(correlator, stop, log)
-        finally:
-            if watching is not None:
-                watching.cancel()
-            await correlator.app.stop()
+    kafka = config.pipeline.kafka
+    progress = GroupProgress(kafka, app_id(config), topic_by_role(kafka.topics)["evidence"], PARTITION)
+    try:
+        app, correlator = build_app(config, new_core, progress, once=once, wall=time.time)
+        stop = asyncio.Event()
+        with _stop_on_signals(stop):
+            log.info("started", once=once)
+            await _run(app, correlator, stop, log, once=once)
+    finally:
+        await asyncio.to_thread(progress.close)
     if correlator.failure is not None:
         raise Failure(
             f"correlate stopped without acknowledging a message: {correlator.failure}"
@@ -109,10 +107,26 @@ async def serve(config: Config, new_core: Callable[[], CampaignStageCore], *, on
     log.info("stopped", **_status(correlator))
 
 
-async def _until_over(correlator: Correlator, stop: asyncio.Event, log: Any) -> None:
+async def _run(app: Any, correlator: Correlator, stop: asyncio.Event, log: Any, *, once: bool) -> None:
+    loop = asyncio.get_running_loop()
+    tasks: list[asyncio.Task[None]] = []
+    try:
+        await app.start()
+        tasks.append(loop.create_task(correlator.keep_committing()))
+        if once:
+            tasks.append(loop.create_task(correlator.finish_once()))
+        await _until_over(app, correlator, stop, log)
+        await correlator.drain()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await app.stop()
+
+
+async def _until_over(app: Any, correlator: Correlator, stop: asyncio.Event, log: Any) -> None:
     at = time.monotonic()
     while not (stop.is_set() or correlator.finished.is_set() or correlator.failed.is_set()):
-        if correlator.app.should_stop:
+        if app.should_stop:
             correlator.fail(RuntimeError("the Faust app crashed; its log says why"))
             return
         await asyncio.sleep(_WATCH_EVERY_S)

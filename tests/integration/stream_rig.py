@@ -44,12 +44,19 @@ class Stream:
             f'[stream]\nidle_close_ms = 500\n[correlate]\nstore = "{store}"\ndata_dir = "{directory / "store"}"\n'
         )
 
-    def start(self, command: str, *options: str) -> subprocess.Popen[str]:
-        """Start a worker; its log goes to a file of its own."""
+    def start(self, command: str, *options: str, fault: str | None = None) -> subprocess.Popen[str]:
+        """Start a worker; its log goes to a file of its own.
+
+        Args:
+            fault: Python that runs in the worker before its command does.
+        """
+        program = ["-m", "pipelines.cli"]
+        if fault is not None:
+            program = ["-c", f"{fault}\nimport sys\nfrom pipelines.cli import main\nsys.exit(main())"]
         log = self.directory / f"{command}-{time.monotonic_ns()}.log"
         with log.open("w") as stderr:
             return subprocess.Popen(
-                [sys.executable, "-m", "pipelines.cli", command, "--config", str(self.config), *options],
+                [sys.executable, *program, command, "--config", str(self.config), *options],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=stderr,
@@ -59,9 +66,9 @@ class Stream:
             )
 
     @contextlib.contextmanager
-    def running(self, command: str, *options: str) -> Iterator[subprocess.Popen[str]]:
+    def running(self, command: str, *options: str, fault: str | None = None) -> Iterator[subprocess.Popen[str]]:
         """A worker that is killed at the end, whatever happens."""
-        worker = self.start(command, *options)
+        worker = self.start(command, *options, fault=fault)
         try:
             yield worker
         finally:
@@ -69,9 +76,9 @@ class Stream:
                 worker.kill()
             worker.wait(10)
 
-    def once(self, command: str, *options: str, timeout: float = 120) -> None:
+    def once(self, command: str, *options: str, timeout: float = 120, fault: str | None = None) -> None:
         """Run a worker until it has done everything there is."""
-        with self.running(command, "--once", *options) as worker:
+        with self.running(command, "--once", *options, fault=fault) as worker:
             code = worker.wait(timeout)
         assert code == 0, self.logs(command)
 
@@ -114,15 +121,15 @@ class Stream:
     def committed(self, group: str) -> dict[tuple[str, int], int]:
         """Committed offsets of one of the deployment's groups."""
         from kafka import KafkaAdminClient
-        from kafka.errors import CoordinatorNotAvailableError
+        from kafka.errors import RetriableError
 
         name = f"{self.topics.prefix}w-{group}"
         admin = KafkaAdminClient(bootstrap_servers=self.topics.bootstrap)
         with contextlib.closing(admin):
             try:
                 offsets = admin.list_group_offsets(name)[name]
-            except CoordinatorNotAvailableError:
-                # A fresh broker makes its offsets topic when the first group asks.
+            except RetriableError:
+                # A fresh broker makes its offsets topic when the first group asks, and then loads it.
                 return {}
         return {(one.topic, one.partition): value.offset for one, value in offsets.items() if value.offset > 0}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from pipelines.kafka_io import ConfirmedProducer, make_producer, produce_events
 from pipelines.settings import KafkaSettings
 from schemas.alerts import ALERT_DECODER
 from schemas.events import encode_event
-from schemas.evidence import ENCODER, CohortEvidence
+from schemas.evidence import ENCODER, CohortEvidence, Watermark
 from tests.conftest import Topics
 from tests.integration.stream_rig import HASH_KEY, Stream, kill, until
 from tests.integration.stream_traffic import CAMPAIGN, traffic
@@ -50,23 +52,21 @@ def test_killed_in_the_middle_it_finds_what_a_replay_finds(
     stream.once("correlate")
     assert {record.value for record in stream.read("alerts")} == replayed
 
-    # Started once more it has nothing to say. Its offsets are committed now at the latest: the run before
-    # may have ended in the rebalance that follows the end of a killed member's session.
+    # Also where a rebalance, at the end of a killed member's session, refused a commit.
+    assert stream.committed("correlate") == {(topics["evidence"], 0): len(stream.read("evidence"))}
+
+    # Started once more it has nothing to say.
     before = len(stream.read("alerts"))
     stream.once("correlate")
     assert len(stream.read("alerts")) == before
-    assert stream.committed("correlate") == {(topics["evidence"], 0): len(stream.read("evidence"))}
 
 
 def test_evidence_that_cannot_be_used_is_a_dead_letter_and_holds_nobody_up(topics: Topics, tmp_path: Path) -> None:
     stream = Stream(topics, tmp_path)
-    producer = ConfirmedProducer(make_producer(KafkaSettings(bootstrap=topics.bootstrap)))
     good = ENCODER.encode(CohortEvidence(source=0, tick=10_000, kind="template", key="k", members=[]))
     huge = b'{"type":"cohort","key":"' + b"x" * 10_000_000 + b'"}'
-    for value in (b"junk", good, huge, b"", good):
-        producer.send(topics["evidence"], value, partition=0)
-    producer.flush()
-    producer.close()
+    with produced(topics) as produce:
+        produce([b"junk", good, huge, b"", good])
     with stream.running("correlate") as worker:
         until(
             lambda: stream.committed("correlate") == {(topics["evidence"], 0): 5},
@@ -92,3 +92,61 @@ def test_without_its_topics_it_says_what_is_missing(topics: Topics, tmp_path: Pa
         assert worker.wait(60) == 1
     assert f"no topic {topics.prefix}absent" in stream.logs("correlate")
     assert "Traceback" not in stream.logs("correlate")
+
+
+def test_killed_behind_a_commit_it_commits_the_rest(topics: Topics, tmp_path: Path) -> None:
+    stream = Stream(topics, tmp_path)
+    watermarks = [ENCODER.encode(Watermark(source=0, ts=10_000 * (1 + i))) for i in range(600)]
+    state = f"{topics.prefix}w-correlate-campaign-state-changelog"
+    with produced(topics) as produce:
+        produce(watermarks[:200])
+        with stream.running("correlate") as worker:
+            until(lambda: bool(stream.committed("correlate")), what="a commit")
+            written = stream.size(state)
+            produce(watermarks[200:400])
+            until(lambda: stream.size(state) > written, what="more state in the changelog")
+            kill(worker)
+        produce(watermarks[400:])
+    stream.once("correlate")
+    assert stream.committed("correlate") == {(topics["evidence"], 0): len(watermarks)}
+
+
+# What Faust does around some rebalances, in the quiet: of messages that it fetched, it delivers the later ones.
+LOSE_SOME = """
+from pipelines.correlate.correlator import Correlator
+take, lost = Correlator._take, set()
+async def lose(self, message):
+    if message.offset % 100 < 50 and message.offset >= 100 and message.offset not in lost:
+        lost.add(message.offset)
+        return False
+    return await take(self, message)
+Correlator._take = lose
+"""
+
+
+def test_messages_lost_between_the_broker_and_the_agent_are_read_again(topics: Topics, tmp_path: Path) -> None:
+    stream = Stream(topics, tmp_path)
+    watermarks = [ENCODER.encode(Watermark(source=0, ts=10_000 * (1 + i))) for i in range(340)]
+    with produced(topics) as produce:
+        produce(watermarks)
+    stream.once("correlate", fault=LOSE_SOME)
+    assert stream.committed("correlate") == {(topics["evidence"], 0): len(watermarks)}
+    log = stream.logs("correlate")
+    assert log.count("evidence was lost on the way") >= 1, log
+    stopped = next(line for line in log.splitlines() if "event=stopped" in line)
+    counts = dict(part.split("=", 1) for part in stopped.split())
+    assert int(counts["messages"]) - int(counts["skipped"]) == len(watermarks), log
+
+
+@contextlib.contextmanager
+def produced(topics: Topics) -> Iterator[Callable[[list[bytes]], None]]:
+    """Sends evidence, and closes its producer whatever happens."""
+    producer = ConfirmedProducer(make_producer(KafkaSettings(bootstrap=topics.bootstrap)))
+
+    def send(values: list[bytes]) -> None:
+        for value in values:
+            producer.send(topics["evidence"], value, partition=0)
+        producer.flush()
+
+    with contextlib.closing(producer):
+        yield send

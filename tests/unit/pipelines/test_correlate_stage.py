@@ -132,12 +132,20 @@ class World:
         self.journal.append(("letter", letter.offset))
         self.letters.append(letter)
 
+    async def start(self) -> int:
+        return self.committed
+
     async def end(self) -> int:
         return len(self.messages)
 
     def stage(self) -> CampaignStage:
         return CampaignStage(
-            new_core=Core, table=Table(self), publisher=self, end=self.end, wall=lambda: 1_784_887_200.0
+            new_core=Core,
+            table=Table(self),
+            publisher=self,
+            start=self.start,
+            end=self.end,
+            wall=lambda: 1_784_887_200.0,
         )
 
     async def run(self, every: int) -> CampaignStage:
@@ -240,6 +248,12 @@ def test_a_topic_made_anew_is_not_taken_for_the_old_one() -> None:
     stage = asyncio.run(world.run(every=4))
     assert stage.skipped == 0
     assert stage.alerts == 10
+
+
+def test_a_group_whose_table_was_lost_goes_on_where_it_was() -> None:
+    world = World(story())
+    world.committed = 7
+    assert asyncio.run(world.stage().expected()) == 7
 
 
 def test_bad_evidence_becomes_a_letter_with_its_reason() -> None:
