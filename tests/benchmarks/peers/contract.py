@@ -156,7 +156,8 @@ class Ring:
         return min(self._put, self._limit)
 
     def __getitem__(self, row: int) -> F32:
-        return self._vectors[row]
+        vector: F32 = self._vectors[row]
+        return vector
 
     @property
     def oldest(self) -> int | None:
@@ -166,11 +167,12 @@ class Ring:
     def squared_distances(self, vector: F32) -> F32:
         """(len,) to each vector that is kept, in the order of the rows; never below 0."""
         count = len(self)
-        found = self._vectors[:count] @ vector
+        found: F32 = self._vectors[:count] @ vector
         found *= -2
         found += self._norms[:count]
         found += vector @ vector
-        return np.maximum(found, 0, out=found)
+        np.maximum(found, 0, out=found)
+        return found
 
     def put(self, vector: F32) -> int:
         """Keep a vector; returns its row."""

@@ -66,7 +66,8 @@ class HashedNgrams:
             sums += np.bincount(place, weights=sign, minlength=len(sums))
         table = sums.reshape(len(texts), self.dims)
         table = np.sign(table) * np.sqrt(np.abs(table))
-        return table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
+        table /= np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
+        return table
 
 
 def _byte_grams(texts: list[str], data: bytes) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:

@@ -45,7 +45,8 @@ class Gaussian:
     def squared(self, vectors: NDArray[np.floating]) -> F64:
         """(vectors,) squared distances from the mean."""
         white = (vectors.astype(np.float64) - self.mean) @ self._whiten.T
-        return np.einsum("ij,ij->i", white, white)
+        out: F64 = np.einsum("ij,ij->i", white, white)
+        return out
 
 
 class _Sums:

@@ -173,7 +173,8 @@ class MiniLM:
             inner = _gelu(self._linear(x, layer + "intermediate.dense"))
             x = self._norm(x + self._linear(inner, layer + "output.dense"), layer + "output.LayerNorm")
         mean = x.mean(axis=1)
-        return mean / np.linalg.norm(mean, axis=1, keepdims=True)
+        out: F32 = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+        return out
 
     def _attention(self, x: F32, layer: str) -> F32:
         texts, length, _ = x.shape
@@ -186,7 +187,7 @@ class MiniLM:
         scores -= scores.max(axis=-1, keepdims=True)
         np.exp(scores, out=scores)
         scores /= scores.sum(axis=-1, keepdims=True)
-        mixed = (scores @ value).transpose(0, 2, 1, 3).reshape(texts, length, _DIMS)
+        mixed: F32 = (scores @ value).transpose(0, 2, 1, 3).reshape(texts, length, _DIMS).astype(np.float32, copy=False)
         return self._linear(mixed, layer + "attention.output.dense")
 
     def _linear(self, x: F32, name: str) -> F32:
@@ -195,9 +196,11 @@ class MiniLM:
     def _norm(self, x: F32, name: str) -> F32:
         x = x - x.mean(axis=-1, keepdims=True)
         deviation = np.sqrt((x * x).mean(axis=-1, keepdims=True) + np.float32(_EPSILON))
-        return x / deviation * self._weights[name + ".weight"] + self._weights[name + ".bias"]
+        out: F32 = x / deviation * self._weights[name + ".weight"] + self._weights[name + ".bias"]
+        return out
 
 
 def _gelu(x: F32) -> F32:
     """The Gaussian error linear unit by its tanh approximation, off by 0.0005 at most (Hendrycks, Gimpel, 2016)."""
-    return np.float32(0.5) * x * (1 + np.tanh(np.float32(0.7978845608) * (x + np.float32(0.044715) * x**3)))
+    out: F32 = np.float32(0.5) * x * (1 + np.tanh(np.float32(0.7978845608) * (x + np.float32(0.044715) * x**3)))
+    return out

@@ -26,7 +26,8 @@ _BANDWIDTH_SAMPLE: Final = 500
 def squared_distances(left: NDArray[np.floating], right: NDArray[np.floating]) -> NDArray[np.floating]:
     """(left rows, right rows), never below 0."""
     norms = (left * left).sum(axis=1)[:, None] + (right * right).sum(axis=1)[None, :]
-    return np.maximum(norms - 2 * (left @ right.T), 0)
+    out: NDArray[np.floating] = np.maximum(norms - 2 * (left @ right.T), 0)
+    return out
 
 
 def median_gamma(vectors: NDArray[np.floating]) -> float:
@@ -46,7 +47,8 @@ def median_gamma(vectors: NDArray[np.floating]) -> float:
 
 def kernel(left: NDArray[np.floating], right: NDArray[np.floating], gamma: float) -> NDArray[np.floating]:
     """exp(-gamma |x - y|²) for every pair of rows."""
-    return np.exp(-gamma * squared_distances(left, right))
+    out: NDArray[np.floating] = np.exp(-gamma * squared_distances(left, right))
+    return out
 
 
 def mean_off_diagonal(square: NDArray[np.floating]) -> float:
@@ -83,7 +85,8 @@ class Reference:
 
     def cross(self, vectors: F32) -> F64:
         """(vectors,) mean kernel of each with the benign ones."""
-        return kernel(vectors, self.vectors, self.gamma).mean(axis=1, dtype=np.float64)
+        out: F64 = kernel(vectors, self.vectors, self.gamma).mean(axis=1, dtype=np.float64)
+        return out
 
 
 class _Window:
@@ -191,4 +194,5 @@ class StreamMMD:
         reference = self._reference
         own = kernel(vectors, vectors, reference.gamma)
         among = (own.sum(axis=1, dtype=np.float64) - np.diagonal(own)) / (len(texts) - 1)
-        return among - 2 * reference.cross(vectors) + reference.within
+        out: F64 = among - 2 * reference.cross(vectors) + reference.within
+        return out

@@ -184,7 +184,8 @@ def _mean_over(values: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     """Mean over what was measured; NaN where nothing was."""
     known = ~np.isnan(values)
     total, count = np.where(known, values, 0.0).sum(axis=axes), known.sum(axis=axes)
-    return np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)
+    out: np.ndarray = np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)
+    return out
 
 
 def _number(value: Any) -> float | None:

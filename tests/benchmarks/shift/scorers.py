@@ -70,7 +70,8 @@ class Mmd:
         size = windows.sum(axis=1).astype(np.float64)
         within = _distinct_pairs(_rows_dot(chosen @ kernels, chosen), size)
         across = _rows_dot(to_reference[reference], chosen) / (size * self._size[reference])
-        return within + self._own[reference] - 2 * across
+        out: F64 = within + self._own[reference] - 2 * across
+        return out
 
 
 def _rows_dot(left: F32, right: F32) -> F64:
@@ -104,7 +105,8 @@ class MeanShift:
         return self._score(_means(windows, self._test), reference)
 
     def _score(self, means: F64, reference: I64) -> F64:
-        return np.square((means - self._means[reference]) / self._spread[reference]).sum(axis=1)
+        out: F64 = np.square((means - self._means[reference]) / self._spread[reference]).sum(axis=1)
+        return out
 
 
 class MeanOdds:
@@ -127,5 +129,5 @@ class MeanOdds:
 
 
 def _means(windows: Bool, points: F64) -> F64:
-    total: F64 = windows.astype(np.float64) @ points
-    return total / windows.sum(axis=1)[:, None]
+    means: F64 = (windows.astype(np.float64) @ points) / windows.sum(axis=1)[:, None]
+    return means

@@ -92,7 +92,7 @@ def draw_beside(references: Bool, which: I64, size: int, rng: np.random.Generato
 
 def free_beside(references: Bool) -> int:
     """Prompts that the largest of the references leaves."""
-    return references.shape[1] - int(references.sum(axis=1).max())
+    return int(references.shape[1]) - int(references.sum(axis=1).max())
 
 
 def draw_mixed(benign: int, attack: int, size: int, percent: int, count: int, rng: np.random.Generator) -> Bool:
