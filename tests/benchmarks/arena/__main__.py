@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from pipelines.errors import Failure, UsageError
 from pipelines.simulate import data_directory
-from tests.benchmarks.arena import page, runner
+from tests.benchmarks.arena import contract, page, runner
+from tests.benchmarks.arena.progress import Clock
 from tests.benchmarks.peers import EMBEDDINGS
 
 
@@ -38,8 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 compare=not options.no_compare,
                 embedding=options.embedding,
                 shift=None if options.shift == "no" else options.shift,
+                grid=options.grid,
             ),
-            lambda text: print(text, file=sys.stderr, flush=True),  # noqa: T201 - a command for people
+            Clock(time.time()),
             partial(_save, out),
         )
     except (UsageError, Failure, FileNotFoundError) as error:
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _save(out: Path, report: dict[str, Any]) -> None:
-    (out / "arena.json").write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+    (out / "arena.json").write_bytes(contract.written(report))
     (out / "arena.html").write_text(page.render(report), encoding="utf-8")
 
 
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-compare", action="store_true", help="no ablation, no peers, no text-only baseline")
     parser.add_argument("--embedding", choices=sorted(EMBEDDINGS), default="hashed", help="of peers that compare texts")
     parser.add_argument("--shift", choices=("no", "quick", "full"), default="full", help="distribution-shift bench")
+    parser.add_argument("--grid", action="store_true", help="also every shape under every evasion")
     return parser
 
 

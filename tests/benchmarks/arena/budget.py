@@ -83,9 +83,9 @@ def figures_at(found: pd.DataFrame, traffic: Traffic, threshold: float) -> dict[
     figures = metrics.campaigns(traffic, namings)
     innocent = metrics.benign(traffic, namings)
     return {
-        "mean_exposure": float(np.mean([row.exposure for row in figures])) if figures else None,
-        "detected": sum(row.detected for row in figures),
+        **metrics.over_campaigns(figures),
         "per_10k_account_days": innocent["per_10k_account_days"],
+        "per_10k_interval": innocent["per_10k_interval"],
         "benign_accounts_named": innocent["accounts_named"],
         "threshold": threshold if math.isfinite(threshold) else None,
         "accounts_scored": int(found["account"].nunique()),

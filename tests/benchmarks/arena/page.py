@@ -9,14 +9,23 @@ from typing import Any, Final
 from tests.benchmarks.arena import plots
 
 _CSS: Final = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222;
-       background: #fff; }
+:root { color-scheme: light dark; --ink: #222; --paper: #fff; --soft: #5a5f66; --line: #d9dce0; --bad: #b3261e;
+        --heat: #c0392b; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6e6e6; --paper: #16181b; --soft: #a5abb3; --line: #3a3f45; --bad: #ff8a80; --heat: #d9534a; }
+}
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; color: var(--ink);
+       background: var(--paper); }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.85rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.83rem; }
 .wide { overflow-x: auto; }
-th, td { padding: 0.25rem 0.6rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid #888; }
-td.bad { color: #b3261e; } p.note { color: #555; max-width: 50rem; } svg { max-width: 100%; height: auto; }
+th, td { padding: 0.25rem 0.55rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th { vertical-align: bottom; white-space: normal; font-weight: 600; }
+th.text, td.text { text-align: left; } thead th { border-bottom: 2px solid var(--soft); }
+td.bad { color: var(--bad); font-weight: 600; } p.note { color: var(--soft); max-width: 54rem; }
+td.heat { background: color-mix(in srgb, var(--heat) calc(var(--share) * 75%), transparent); text-align: center; }
+svg { max-width: 100%; height: auto; }
+.synthetic { border-left: 4px solid var(--bad); padding: 0.4rem 0.9rem; max-width: 54rem; }
 """
 
 
@@ -30,6 +39,7 @@ def render(report: Mapping[str, Any]) -> str:
         _heading(report),
         _overview(report),
         _campaigns(report["scenarios"]),
+        _grid(report),
         _over_time(report),
         _benign(report["benign"]),
         _findings(report["findings"]),
@@ -50,20 +60,32 @@ def render(report: Mapping[str, Any]) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """An HTML table; None is shown as a dash, floats with three digits, and False in red."""
-    cells = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>\n" for row in rows)
+    """An HTML table; None is shown as a dash, floats with three digits, and False in red.
+
+    Columns of texts, as far as they are such to the end, stand to the left.
+    """
+    lines = [list(row) for row in rows]
+    words = [all(isinstance(row[place], str | None) for row in lines) for place in range(len(head))]
+    left = words.index(False) if False in words else len(words)
+    cells = "".join(f"<th{_TEXT if place < left else ''}>{escape(name)}</th>" for place, name in enumerate(head))
+    body = "".join(
+        "<tr>" + "".join(_cell(value, _TEXT if place < left else "") for place, value in enumerate(row)) + "</tr>\n"
+        for row in lines
+    )
     return f"<div class='wide'><table>\n<thead><tr>{cells}</tr></thead>\n<tbody>\n{body}</tbody></table></div>"
 
 
-def _cell(value: object) -> str:
+_TEXT: Final = " class='text'"
+
+
+def _cell(value: object, attributes: str = "") -> str:
     if value is None:
-        return "<td>–</td>"
+        return f"<td{attributes}>–</td>"
     if isinstance(value, bool):
         return "<td>yes</td>" if value else "<td class='bad'>no</td>"
     if isinstance(value, int):
         return f"<td>{value:,}</td>"
-    return f"<td>{value:,.3f}</td>" if isinstance(value, float) else f"<td>{escape(str(value))}</td>"
+    return f"<td>{value:,.3f}</td>" if isinstance(value, float) else f"<td{attributes}>{escape(str(value))}</td>"
 
 
 def _heading(report: Mapping[str, Any]) -> str:
@@ -72,45 +94,83 @@ def _heading(report: Mapping[str, Any]) -> str:
         f"{escape(report['config_version'])}, {report['events']:,} events over {report['days']:.1f} days; generated "
         f"and replayed in {report['seconds']:.0f} s."
     )
-    return f"<h1>distillwatch arena</h1>\n<p>{facts}</p>\n<p class='note'>{escape(report['synthetic'])}</p>"
+    return (
+        f"<h1>distillwatch arena</h1>\n<p>{facts}</p>\n"
+        f"<p class='synthetic'><b>What is synthetic.</b> {escape(report['synthetic'])}</p>"
+    )
 
 
 def _overview(report: Mapping[str, Any]) -> str:
     total, benign = report["overall"], report["benign"]
     rows = [
-        ("campaigns detected", f"{total['detected']} of {total['campaigns']}"),
-        ("mean exposure, each campaign counting once", total["mean_exposure"]),
-        ("share of all harvest served before its account was named", total["pooled_exposure"]),
-        ("purity of campaign alerts", total["purity"]),
-        ("benign accounts named", f"{benign['accounts_named']} of {benign['accounts']:,}"),
-        ("per 10,000 account-days", _with_interval(benign)),
-        ("alert messages a day", report["alerts"]["messages"]),
+        ("campaigns detected", f"{total['detected']} of {total['campaigns']}", _span(total["detected_interval"], 1)),
+        (
+            *("mean exposure, each campaign counting once", total["mean_exposure"]),
+            _span(total["mean_exposure_interval"]),
+        ),
+        ("share of all harvest served before its account was named", total["pooled_exposure"], None),
+        ("purity of campaign alerts", total["purity"], None),
+        ("benign accounts named", f"{benign['accounts_named']} of {benign['accounts']:,}", None),
+        (
+            *("benign accounts named per 10,000 account-days", benign["per_10k_account_days"]),
+            _span(benign["per_10k_interval"], 2),
+        ),
+        ("alert messages a day", report["alerts"]["messages"], None),
     ]
-    return "<h2>In all</h2>\n" + table(("figure", "value"), rows)
+    note = (
+        "<p class='note'>Exposure is the share of a campaign's harvest that was served before its account was first "
+        "named. Intervals are at 95 %: of the mean exposure by a bootstrap over campaigns, of counts exact.</p>"
+    )
+    return "<h2>In all</h2>\n" + note + table(("figure", "value", "95 %"), rows)
 
 
 def _campaigns(rows: Sequence[Mapping[str, Any]]) -> str:
     head = (
-        "campaign",
-        "shape",
-        "evasion",
-        "accounts",
-        "requests",
-        "detected",
-        "exposure",
-        "95 %",
-        "requests to first alert",
+        *("campaign", "shape", "evasion", "accounts", "requests", "detected", "exposure", "95 %"),
+        *("requests to first alert", "hours to first alert", "accounts named", "purity", "95 %"),
     )
-    head += ("hours to first alert", "named", "purity")
     body = [
         (
             *(row["name"], row["shape"], row["evasive"], row["accounts"], row["requests"], row["detected"]),
             *(row["exposure"], _span(row["exposure_interval"]), row["first_alert_requests"], row["first_alert_hours"]),
-            *(row["accounts_named"], row["purity"]),
+            *(row["accounts_named"], row["purity"], _span(row["purity_interval"])),
         )
         for row in rows
     ]
-    return "<h2>Campaigns</h2>\n" + table(head, body)
+    note = (
+        "<p class='note'>Intervals (95 %): of the exposure by a bootstrap that draws the campaign's accounts anew, of "
+        "the purity exact. Accounts of a campaign are named together or not at all, so another seed may differ more. "
+        "The first alert is one event and has no interval.</p>"
+    )
+    return "<h2>Campaigns</h2>\n" + note + table(head, body)
+
+
+def _grid(report: Mapping[str, Any]) -> str:
+    """Shapes down, evasions across, the redder the more was served."""
+    found, spans = report.get("grid"), report.get("grid_intervals", {})
+    if not found:
+        return ""
+    shapes = sorted({shape for row in found.values() for shape in row})
+    head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in found)
+    rows = ""
+    for shape in shapes:
+        cells = "".join(_heat(row.get(shape), spans.get(evasion, {}).get(shape)) for evasion, row in found.items())
+        rows += f"<tr><td class='text'>{escape(shape)}</td>{cells}</tr>\n"
+    note = (
+        "<p class='note'>Exposure of every campaign shape, plain (none) and under one evasion each, every column a "
+        "simulation of its own. Redder is worse; the 95 % interval stands in each cell's tooltip and in arena.json.</p>"
+    )
+    return (
+        f"<h2>Shapes and evasions</h2>\n{note}<div class='wide'><table>\n<thead><tr><th class='text'>shape</th>{head}"
+        f"</tr></thead>\n<tbody>\n{rows}</tbody></table></div>"
+    )
+
+
+def _heat(value: float | None, interval: Sequence[float] | None) -> str:
+    if value is None:
+        return "<td>–</td>"
+    tip = f" title='{_span(interval)}'" if interval else ""
+    return f"<td class='heat' style='--share: {value:.3f}'{tip}>{value:.2f}</td>"
 
 
 def _over_time(report: Mapping[str, Any]) -> str:
@@ -144,18 +204,22 @@ def _benign(found: Mapping[str, Any]) -> str:
 
 
 def _findings(found: Mapping[str, Mapping[str, int]]) -> str:
-    rows = [(signal, name, count) for signal, by_group in found.items() for name, count in by_group.items()]
+    groups = sorted({name for by_group in found.values() for name in by_group})
+    rows = [(name, *(by_group.get(name) for by_group in found.values())) for name in groups]
     note = (
         "<p class='note'>Accounts that a signal says anything about, by a finding or by its part in an alert. It tells "
         "whether a signal sees anything of a campaign, not whether the campaign is found by it.</p>"
     )
-    return "<h2>What each signal sees</h2>\n" + note + table(("signal", "campaign or kind", "accounts"), rows)
+    return "<h2>What each signal sees</h2>\n" + note + table(("campaign or kind", *found), rows)
 
 
 def _peers(report: Mapping[str, Any]) -> str:
     total, benign = report["overall"], report["benign"]
     rows: list[tuple[object, ...]] = [
-        ("distillwatch", total["mean_exposure"], total["detected"], benign["per_10k_account_days"], *[None] * 5)
+        (
+            *("distillwatch", total["mean_exposure"], _span(total["mean_exposure_interval"]), total["detected"]),
+            *(benign["per_10k_account_days"], None, None, None, None, report["timings"]["replay"]),
+        )
     ]
     others = dict(report["peers"])
     if report.get("text_only"):
@@ -164,7 +228,8 @@ def _peers(report: Mapping[str, Any]) -> str:
         one, ten = row["at_1_per_10k_account_days"], row["at_10_per_10k_account_days"]
         rows.append(
             (
-                *(name, row["mean_exposure"], row["detected"], row["per_10k_account_days"]),
+                *(name, row["mean_exposure"], _span(row["mean_exposure_interval"]), row["detected"]),
+                row["per_10k_account_days"],
                 *(one["mean_exposure"], one["detected"], ten["mean_exposure"], ten["detected"], row.get("seconds")),
             )
         )
@@ -173,8 +238,10 @@ def _peers(report: Mapping[str, Any]) -> str:
         "alerts did on the same events, and again than 1 and 10 per 10,000 account-days; it is picked with hindsight, "
         f"which favours the others. Texts are embedded by {escape(str(report.get('peers_embedding')))}.</p>"
     )
-    head = ("method", "mean exposure", "detected", "benign per 10,000 account-days", "exposure at 1", "detected")
-    head += ("exposure at 10", "detected", "seconds")
+    head = (
+        *("method", "mean exposure", "95 %", "detected", "benign per 10,000 account-days"),
+        *("exposure at 1", "detected at 1", "exposure at 10", "detected at 10", "seconds"),
+    )
     return "<h2>Other methods on the same events</h2>\n" + note + table(head, rows) if others else ""
 
 
@@ -184,10 +251,19 @@ def _ablation(report: Mapping[str, Any]) -> str:
         return ""
     full = report["overall"]
     rows: list[tuple[object, ...]] = [
-        ("none", full["mean_exposure"], full["detected"], report["benign"]["accounts_named"])
+        (
+            *("none", full["mean_exposure"], _span(full["mean_exposure_interval"]), full["detected"]),
+            report["benign"]["accounts_named"],
+        )
     ]
-    rows += [(name, row["mean_exposure"], row["detected"], row["benign_accounts_named"]) for name, row in found.items()]
-    head = ("signal off", "mean exposure", "detected", "benign accounts named")
+    rows += [
+        (
+            *(name, row["mean_exposure"], _span(row["mean_exposure_interval"]), row["detected"]),
+            row["benign_accounts_named"],
+        )
+        for name, row in found.items()
+    ]
+    head = ("signal off", "mean exposure", "95 %", "detected", "benign accounts named")
     plot = plots.ablation(full["mean_exposure"], {name: row["mean_exposure"] for name, row in found.items()})
     return f"<h2>Ablation</h2>\n{table(head, rows)}\n{plot}"
 
@@ -205,25 +281,28 @@ def _text_only(found: Mapping[str, Any] | None) -> str:
 
 
 def _shift(found: Mapping[str, Any]) -> str:
-    rows = [
-        (method, window, share, float(rate))
-        for method, windows in found.items()
-        if isinstance(windows, Mapping)
-        for window, shares in windows.items()
-        if isinstance(shares, Mapping)
-        for share, rate in shares.items()
-        if isinstance(rate, int | float)
-    ]
-    if not rows:
+    """Only methods: what else the bench reports (costs, details, published figures) has no false-positive rate."""
+    methods = {name: windows for name, windows in found.items() if isinstance(windows, Mapping) and "fpr" in windows}
+    if not methods:
         return ""
-    rates = [f"{method}: {windows['fpr']:.3f}" for method, windows in found.items() if _has_rate(windows)]
-    note = f"<p class='note'>False-positive rates: {escape('; '.join(rates))}.</p>" if rates else ""
-    head = ("method", "window, queries", "attacker share", "windows found")
+    shares = sorted({share for windows in methods.values() for row in _windows(windows).values() for share in row})
+    shares.sort(key=int)
+    rows = [
+        (name, window, *(row.get(share) for share in shares), windows["fpr"])
+        for name, windows in methods.items()
+        for window, row in _windows(windows).items()
+    ]
+    note = (
+        "<p class='note'>Share of windows that are called an attack, by the share of the attacker's queries in the "
+        "window; 0 % is a benign window. The last column is the mean over window sizes of benign windows found. Which "
+        "prompt is in which window is simulated.</p>"
+    )
+    head = ("method", "queries in a window", *(f"{share} %" for share in shares), "false-positive rate")
     return "<h2>Distribution shift</h2>\n" + note + table(head, rows)
 
 
-def _has_rate(windows: object) -> bool:
-    return isinstance(windows, Mapping) and isinstance(windows.get("fpr"), int | float)
+def _windows(found: Mapping[str, Any]) -> dict[str, Mapping[str, float | None]]:
+    return {size: shares for size, shares in found.items() if isinstance(shares, Mapping)}
 
 
 def _absent(found: Mapping[str, str]) -> str:
@@ -240,5 +319,5 @@ def _with_interval(row: Mapping[str, Any]) -> str | None:
     return f"{row['per_10k_account_days']:.2f} ({low:.2f} to {high:.2f})"
 
 
-def _span(interval: Sequence[float]) -> str:
-    return f"{interval[0]:.3f} to {interval[1]:.3f}"
+def _span(interval: Sequence[float] | None, digits: int = 3) -> str | None:
+    return None if interval is None else f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}"

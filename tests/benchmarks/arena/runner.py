@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import fmean
 from typing import IO, Any, Final, NamedTuple
 
-import numpy as np
+import msgspec
 import pandas as pd
 import zstandard
 from msgspec import Struct
 
+from detectors.registry import REGISTRY
 from pipelines.config import load_config
-from pipelines.simulate import Simulation, generate, load_prompts, load_scenario
-from schemas.events import Event, decode_event, encode_event
+from pipelines.simulate import Simulation, generate, load_prompts, load_scenario, scenario_names
+from schemas.events import Event, encode_event
 from tests.benchmarks import shift
 from tests.benchmarks.arena import ablation, budget, metrics, tables, text_only
+from tests.benchmarks.arena.progress import Tell, silent, told
 from tests.benchmarks.peers import PEERS, setting_with
 from tests.benchmarks.peers import budget as peer_budget
+from tests.benchmarks.peers.columns import Columns, Writer
 from tests.benchmarks.peers.queries import benign_reference
 
 SYNTHETIC: Final = (
@@ -33,7 +38,9 @@ _ZSTD_LEVEL: Final = 1
 
 LARGER_BUDGETS: Final = (1, 10)
 
-Tell = Callable[[str], object]
+EVENTS: Final = "events.jsonl.zst"
+COLUMNS: Final = "columns.arrow"
+EVIDENCE: Final = "evidence.jsonl.zst"
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -51,6 +58,7 @@ class Options(Struct, frozen=True, kw_only=True):
         compare: also the ablation, the peers and the text-only baseline.
         embedding: of the peers that compare texts, `hashed` or `minilm`.
         shift: also the distribution-shift bench, `quick` or `full`; it needs `data`.
+        grid: also every shape under every evasion (:func:`grid_scenarios`), without comparisons.
     """
 
     scenario: str
@@ -66,15 +74,16 @@ class Options(Struct, frozen=True, kw_only=True):
     compare: bool = True
     embedding: str = "hashed"
     shift: str | None = None
+    grid: bool = False
 
 
 def run(
-    options: Options, tell: Tell = lambda _: None, save: Callable[[dict[str, Any]], object] = lambda _: None
+    options: Options, tell: Tell = silent, save: Callable[[dict[str, Any]], object] = lambda _: None
 ) -> dict[str, Any]:
     """Run the arena and return what `arena.json` holds.
 
     Args:
-        tell: called with a line on each finished step.
+        tell: called with lines on what is done and how far it is, also from other processes, so it must pickle.
         save: called with the report as it grows, so that a long run which breaks off leaves what it had.
 
     Raises:
@@ -83,16 +92,18 @@ def run(
         ValueError: labels or events that are not sound.
     """
     options.work.mkdir(parents=True, exist_ok=True)
-    events, alerts = options.work / "events.jsonl.zst", options.work / "alerts.jsonl"
+    events, alerts = options.work / EVENTS, options.work / "alerts.jsonl"
     signals = options.work / "signals.jsonl"
     scenario = load_scenario(options.scenario)
     prompts = load_prompts(options.cache, wheels=options.wheels, data=options.data)
     simulation = generate(scenario, prompts=prompts, seed=options.seed, accounts=options.accounts, days=options.days)
     begun = time.monotonic()
-    traffic = simulate(simulation, events)
+    tell(f"simulating {scenario.name}")
+    traffic = simulate(simulation, events, tell)
     simulated = time.monotonic() - begun
     tell(f"{traffic.events:,} events of {len(traffic.labels):,} accounts simulated in {simulated:.0f} s")
-    summary = ablation.run(events, alerts, options.config, None, findings=signals)
+    kept = options.work / EVIDENCE if options.compare else None
+    summary = ablation.run(events, alerts, options.config, None, findings=signals, evidence=kept, tell=tell)
     tell(f"replayed in {summary.seconds:.0f} s: {summary.alerts:,} alert messages")
     found = list(tables.read_alerts(alerts))
     report: dict[str, Any] = {
@@ -118,22 +129,31 @@ def run(
     }
     save(report)
     if options.compare:
-        _compare(report, traffic, events, options, tell)
+        _compare(report, traffic, options, tell)
     else:
         report["absent"]["comparison"] = "this run left out the ablation, the peers and the text-only baseline"
     save(report)
+    if options.grid:
+        _grid(report, options, tell)
+        save(report)
     _shift(report, options, tell)
     save(report)
     return report
 
 
-def simulate(simulation: Simulation, path: Path) -> tables.Traffic:
-    """Write a simulation's events as compressed JSON lines, and its labels beside them, and read them as tables."""
+def simulate(simulation: Simulation, path: Path, tell: Tell = silent) -> tables.Traffic:
+    """Write a simulation's events as compressed JSON lines, and read them as tables.
+
+    Its labels and what the compared methods read of the events go beside them.
+    """
+    columns = Writer()
     tables.as_labels(simulation.labels)  # labels that are not sound show before the long work, not after it
     with path.open("wb") as raw, zstandard.ZstdCompressor(level=_ZSTD_LEVEL).stream_writer(raw) as file:
         traffic = tables.as_traffic(
-            _written(simulation.events(), file), lambda: (simulation.labels, simulation.harvest)
+            told(columns.tap(_written(simulation.events(), file)), "simulating: events", tell),
+            lambda: (simulation.labels, simulation.harvest),
         )
+    columns.save(path.with_name(COLUMNS))
     traffic.labels.to_parquet(path.with_name("labels.parquet"))
     return traffic
 
@@ -142,15 +162,6 @@ def _written(events: Iterator[Event], file: IO[bytes]) -> Iterator[Event]:
     for event in events:
         file.write(encode_event(event) + b"\n")
         yield event
-
-
-def read(path: Path) -> Iterator[Event]:
-    """The events of a file that :func:`simulate` wrote."""
-    with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as file:
-        rest = b""
-        while chunk := file.read(1 << 20):
-            *lines, rest = (rest + chunk).split(b"\n")
-            yield from map(decode_event, lines)
 
 
 def figures(traffic: tables.Traffic, namings: pd.DataFrame) -> dict[str, Any]:
@@ -162,8 +173,7 @@ def figures(traffic: tables.Traffic, namings: pd.DataFrame) -> dict[str, Any]:
         "scenarios": [_plain(row) for row in campaigns],
         "overall": {
             "campaigns": len(campaigns),
-            "detected": sum(row.detected for row in campaigns),
-            "mean_exposure": float(np.mean([row.exposure for row in campaigns])) if campaigns else None,
+            **metrics.over_campaigns(campaigns),
             "pooled_exposure": float(metrics.served_before(harvest, named).mean()) if len(harvest) else None,
             "accounts_named": sum(row.accounts_named for row in campaigns),
             "purity": metrics.purity(namings, traffic.labels),
@@ -178,33 +188,27 @@ def _plain(row: metrics.CampaignFigures) -> dict[str, Any]:
     return {name: getattr(row, name) for name in row.__struct_fields__}
 
 
-def _compare(report: dict[str, Any], traffic: tables.Traffic, events: Path, options: Options, tell: Tell) -> None:
-    """The ablation, the peers and the text-only baseline, several at a time."""
+def _compare(report: dict[str, Any], traffic: tables.Traffic, options: Options, tell: Tell) -> None:
+    """The ablation, the peers and the text-only baseline, several at a time; the longest begin first."""
     allowed = report["benign"]["accounts_named"]
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        signals = ablation.signals()
+        replayed = {name: pool.submit(_without, options, name, tell) for name in signals if name in REGISTRY}
         innocent = set(traffic.labels.loc[traffic.labels["kind"] != tables.CAMPAIGN, "account"])
-        peers = pool.submit(_peers, events, innocent, options.embedding)
-        baseline = pool.submit(_text_records, events, options)
-        off = {
-            signal: pool.submit(
-                _without, events, options.work / f"alerts-without-{signal}.jsonl", options.config, signal
-            )
-            for signal in ablation.signals()
-        }
-        for signal, task in off.items():
-            report["ablation"][signal] = _ablated(traffic, task.result())
-            tell(f"without {signal}: mean exposure {report['ablation'][signal]['mean_exposure']:.3f}")
+        peers = pool.submit(_peers, options.work / COLUMNS, innocent, options.embedding, tell)
+        baseline = pool.submit(_text_records, options, tell)
+        decided = {name: pool.submit(_without, options, name, tell) for name in signals if name not in REGISTRY}
+        for signal, task in (replayed | decided).items():
+            report["ablation"][signal] = _ablated(traffic, *task.result())
         report["peers_embedding"], runs = peers.result()
         for name, peer in runs.items():
             report["peers"][name] = {**beside(peer.found, traffic, allowed), "seconds": peer.seconds}
             if peer.published is not None:
                 report["peers"][name]["at_published"] = budget.figures_at(peer.found, traffic, peer.published)
             report["roc"][name] = metrics.roc(budget.highest(peer.found), traffic)
-            tell(f"{name}: mean exposure {report['peers'][name]['mean_exposure']:.3f} in {peer.seconds:.0f} s")
-        told, found = baseline.result()
-        report["text_only"] = {**told, **beside(found, traffic, allowed)}
+        recognised, found, seconds = baseline.result()
+        report["text_only"] = {**recognised, **beside(found, traffic, allowed), "seconds": seconds}
         report["roc"]["text only"] = metrics.roc(budget.highest(found), traffic)
-        tell(f"text only: mean exposure {report['text_only']['mean_exposure']:.3f}")
 
 
 def beside(found: pd.DataFrame, traffic: tables.Traffic, allowed: int) -> dict[str, Any]:
@@ -216,19 +220,28 @@ def beside(found: pd.DataFrame, traffic: tables.Traffic, allowed: int) -> dict[s
     return {**budget.compare(found, traffic, allowed), **larger}
 
 
-def _without(events: Path, alerts: Path, config: Path | None, signal: str) -> Path:
-    ablation.run(events, alerts, config, signal)
-    return alerts
+def _without(options: Options, signal: str, tell: Tell) -> tuple[Path, float]:
+    """The alerts without a signal, and the seconds they took."""
+    alerts = options.work / f"alerts-without-{signal}.jsonl"
+    begun = time.monotonic()
+    tell(f"ablation: without {signal}")
+    if signal in ablation.COORDINATION:
+        ablation.decide_again(options.work / EVIDENCE, alerts, options.config, signal, tell)
+    else:
+        ablation.run(options.work / EVENTS, alerts, options.config, signal, tell=tell)
+    seconds = time.monotonic() - begun
+    tell(f"ablation: without {signal} done in {seconds:.0f} s")
+    return alerts, seconds
 
 
-def _ablated(traffic: tables.Traffic, alerts: Path) -> dict[str, Any]:
+def _ablated(traffic: tables.Traffic, alerts: Path, seconds: float) -> dict[str, Any]:
     namings = tables.as_namings(tables.read_alerts(alerts))
     campaigns = metrics.campaigns(traffic, namings)
     return {
-        "mean_exposure": float(np.mean([row.exposure for row in campaigns])) if campaigns else None,
-        "detected": sum(row.detected for row in campaigns),
+        **metrics.over_campaigns(campaigns),
         "benign_accounts_named": metrics.benign(traffic, namings)["accounts_named"],
         "exposure": {row.name: row.exposure for row in campaigns},
+        "seconds": seconds,
     }
 
 
@@ -240,24 +253,87 @@ class PeerRun(NamedTuple):
     seconds: float
 
 
-def _peers(events: Path, benign: set[str], embedding: str) -> tuple[str, dict[str, PeerRun]]:
+def _peers(columns: Path, benign: set[str], embedding: str, tell: Tell) -> tuple[str, dict[str, PeerRun]]:
     """All peers, one after the other, so that they embed each text once; and what the embedding is called."""
-    setting = setting_with(embedding, benign_reference(read(events), benign))
+    events = Columns(columns)
+    setting = setting_with(embedding, benign_reference(events, benign))
     runs = {}
     for name, make in PEERS.items():
-        peer = make(setting)
+        tell(f"peer {name}")
         begun = time.monotonic()
-        runs[name] = PeerRun(budget.records(peer.score(read(events))), peer.published, time.monotonic() - begun)
+        peer = make(setting)
+        found = budget.records(peer.score(told(events, f"peer {name}: events", tell, len(events))))
+        runs[name] = PeerRun(found, peer.published, time.monotonic() - begun)
+        tell(f"peer {name} done in {runs[name].seconds:.0f} s")
     return setting.embed.name, runs
 
 
-def _text_records(events: Path, options: Options) -> tuple[dict[str, Any], pd.DataFrame]:
+def _text_records(options: Options, tell: Tell) -> tuple[dict[str, Any], pd.DataFrame, float]:
+    tell("text-only baseline")
+    begun = time.monotonic()
     prompts = load_prompts(options.cache, wheels=options.wheels, data=options.data)
     learned = text_only.labelled(prompts.fold("tune"))
     scored = text_only.labelled(prompts.fold("score"))
     model = text_only.SourceModel.fit([text for text, _ in learned], [source for _, source in learned])
-    told = text_only.recognised(model, [text for text, _ in scored], [source for _, source in scored])
-    return told, budget.records(text_only.suspicion(model, read(events)))
+    recognised = text_only.recognised(model, [text for text, _ in scored], [source for _, source in scored])
+    events = Columns(options.work / COLUMNS)
+    found = budget.records(text_only.suspicion(model, told(events, "text-only baseline: events", tell, len(events))))
+    seconds = time.monotonic() - begun
+    tell(f"text-only baseline done in {seconds:.0f} s")
+    return recognised, found, seconds
+
+
+def grid_scenarios() -> list[str]:
+    """The shipped scenarios that hold every shape once: plain, and under one evasion each."""
+    return [name for name in scenario_names() if name == "shapes" or name.startswith("shapes_")]
+
+
+def _grid(report: dict[str, Any], options: Options, tell: Tell) -> None:
+    """Exposure of every shape under every evasion; what the run itself measured is not measured again."""
+    others = [name for name in grid_scenarios() if name != report["scenario"]]
+    found: list[Mapping[str, Any]] = [report] if report["scenario"] in grid_scenarios() else []
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        tasks = [pool.submit(_one_of_grid, name, options, tell) for name in others]
+        found += [task.result() for task in tasks]
+    report["grid"], report["grid_intervals"] = as_grid(row for part in found for row in part["scenarios"])
+    report["grid_benign"] = {part["scenario"]: part["benign"] for part in found}
+    report["timings"]["grid"] = {part["scenario"]: part["seconds"] for part in found}
+
+
+def _one_of_grid(name: str, options: Options, tell: Tell) -> dict[str, Any]:
+    plain = msgspec.structs.replace(
+        options, scenario=name, work=options.work.parent / name, compare=False, shift=None, grid=False
+    )
+    report = run(plain, partial(_tell_of, name, tell))
+    tell(f"grid: {name} done in {report['seconds']:.0f} s")
+    return report
+
+
+def _tell_of(name: str, tell: Tell, text: str) -> None:
+    tell(f"grid, {name}: {text}")
+
+
+Table = dict[str, dict[str, Any]]
+
+
+def as_grid(rows: Iterable[Mapping[str, Any]]) -> tuple[Table, Table]:
+    """Evasion to shape to exposure, and to its interval; means where a shape has several campaigns.
+
+    Args:
+        rows: the `scenarios` of reports; without an evasion it is called `none`.
+    """
+    cells: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    for row in rows:
+        cells.setdefault(row["evasive"] or "none", {}).setdefault(row["shape"], []).append(row)
+    exposure: Table = {}
+    intervals: Table = {}
+    for evasion, by_shape in sorted(cells.items(), key=lambda cell: (cell[0] != "none", cell[0])):
+        exposure[evasion] = {shape: fmean(row["exposure"] for row in rows) for shape, rows in sorted(by_shape.items())}
+        intervals[evasion] = {
+            shape: [fmean(row["exposure_interval"][end] for row in rows) for end in (0, 1)]
+            for shape, rows in sorted(by_shape.items())
+        }
+    return exposure, intervals
 
 
 def _shift(report: dict[str, Any], options: Options, tell: Tell) -> None:
@@ -267,7 +343,8 @@ def _shift(report: dict[str, Any], options: Options, tell: Tell) -> None:
         report["absent"]["shift"] = "the distribution-shift bench needs the prompt sets of a data directory"
     else:
         cache = options.cache.parent / "shift"
-        report["shift"] = shift.run(options.data, quick=options.shift == "quick", cache=cache)
+        tell("distribution-shift bench")
+        report["shift"] = shift.run(options.data, quick=options.shift == "quick", cache=cache, progress=True)
         if report["shift"]["ours"] is None:
             report["absent"]["shift, ours"] = report["shift"]["ours_reason"]
         tell("distribution-shift bench done")

@@ -57,7 +57,7 @@ def as_labels(table: pa.Table) -> pd.DataFrame:
     missing = [name for name in LABELS if name not in table.column_names]
     if missing:
         raise ValueError(f"labels lack the columns {missing}")
-    frame = table.select(list(LABELS)).to_pandas().astype(object)
+    frame: pd.DataFrame = table.select(list(LABELS)).to_pandas().astype(object)
     frame = frame.where(frame.notna(), None)
     if frame["account"].duplicated().any():
         raise ValueError("an account stands twice in the labels")

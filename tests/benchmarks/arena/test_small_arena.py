@@ -10,7 +10,8 @@ from msgspec import structs
 
 from pipelines.errors import Failure
 from pipelines.simulate import load_prompts
-from tests.benchmarks.arena import page, runner, tolerances
+from tests.benchmarks.arena import ablation, compare, contract, page, runner, tolerances
+from tests.benchmarks.peers import PEERS
 
 pytestmark = pytest.mark.slow
 
@@ -41,6 +42,20 @@ def test_the_page_is_whole(report: dict[str, Any]) -> None:
     text = page.render(report)
     assert all(f">{row['name']}<" in text for row in report["scenarios"])
     assert "this run left out the distribution-shift bench" in text
+
+
+def test_the_report_is_as_the_schema_promises(report: dict[str, Any]) -> None:
+    assert contract.broken(contract.written(report)) == []
+
+
+def test_a_run_with_comparisons_is_as_promised_too(options: runner.Options, tmp_path: Path) -> None:
+    shorter = structs.replace(options, work=tmp_path, accounts=60, days=1.2, compare=True, jobs=1)
+    found = runner.run(shorter)
+    assert contract.broken(contract.written(found)) == []
+    assert list(found["peers"]) == list(PEERS)
+    assert list(found["ablation"]) == ablation.signals()
+    assert {row.word for row in compare.compare(found, found)} <= {"inside", "unknown"}
+    assert page.render(found).count("<svg") == 3
 
 
 def test_one_seed_gives_the_same_events_labels_and_alerts(options: runner.Options, tmp_path: Path) -> None:

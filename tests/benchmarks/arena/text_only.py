@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 from scipy import sparse
 
+from detectors.frame import split_text
 from pipelines.demo.prompts import normal
 from pipelines.simulate import Prompts
 from schemas.events import Event, Request
@@ -31,6 +32,7 @@ _WORD: Final = re.compile(r"\w+|[^\w\s]")
 _CLIP: Final = 8.0
 _PRIOR_REQUESTS: Final = 3.0
 _BLOCK: Final = 2_000
+_MOST_KNOWN: Final = 1_000_000
 
 
 def features(texts: Sequence[str]) -> sparse.csr_array:
@@ -139,42 +141,48 @@ class TextScore(NamedTuple):
     value: float
 
 
+class _Odds:
+    """Log odds of texts: from a set of campaigns, or another one? Texts that come back are scored once."""
+
+    def __init__(self, model: SourceModel) -> None:
+        self._model = model
+        self._wanted = np.array([name.startswith(HARVEST) for name in model.sources])
+        self._known: dict[str, float] = {}
+
+    def __call__(self, texts: Sequence[str]) -> list[float]:
+        if len(self._known) > _MOST_KNOWN:
+            self._known.clear()
+        new = list(dict.fromkeys(text for text in texts if text not in self._known))
+        if new:
+            scores = self._model.scores(new)
+            left, right = scores[:, self._wanted], scores[:, ~self._wanted]
+            odds = np.logaddexp.reduce(left, axis=1) - np.logaddexp.reduce(right, axis=1)
+            self._known.update(zip(new, np.clip(odds, -_CLIP, _CLIP).tolist(), strict=True))
+        return [self._known[text] for text in texts]
+
+
 def suspicion(model: SourceModel, events: Iterable[Event]) -> Iterator[TextScore]:
     """Per account the mean log odds of its last user messages so far: from a set of campaigns, or another one?
 
     Every request adds its odds, bounded to a factor of e**8, and three even ones are added against chance.
     """
-    wanted = np.array([name.startswith(HARVEST) for name in model.sources])
+    odds = _Odds(model)
     totals: dict[str, tuple[float, int]] = {}
     block: list[tuple[Request, str]] = []
     for event in events:
-        if isinstance(event, Request) and (text := last_user_text(event)):
+        if isinstance(event, Request) and (text := split_text(event)[1]):
             block.append((event, text))
             if len(block) == _BLOCK:
-                yield from _score_block(model, wanted, block, totals)
+                yield from _score_block(odds, block, totals)
                 block.clear()
-    yield from _score_block(model, wanted, block, totals)
+    yield from _score_block(odds, block, totals)
 
 
 def _score_block(
-    model: SourceModel, wanted: np.ndarray, block: list[tuple[Request, str]], totals: dict[str, tuple[float, int]]
+    odds: _Odds, block: list[tuple[Request, str]], totals: dict[str, tuple[float, int]]
 ) -> Iterator[TextScore]:
-    if not block:
-        return
-    scores = model.scores([text for _, text in block])
-    odds = np.logaddexp.reduce(scores[:, wanted], axis=1) - np.logaddexp.reduce(scores[:, ~wanted], axis=1)
-    for (request, _), value in zip(block, np.clip(odds, -_CLIP, _CLIP), strict=True):
+    for (request, _), value in zip(block, odds([text for _, text in block]), strict=True):
         total, count = totals.get(request.account, (0.0, 0))
-        total, count = total + float(value), count + 1
+        total, count = total + value, count + 1
         totals[request.account] = (total, count)
         yield TextScore(request.account, request.ts, total / (count + _PRIOR_REQUESTS))
-
-
-def last_user_text(request: Request) -> str:
-    """The text of the last user turn; empty where there is none."""
-    for message in reversed(request.messages or ()):
-        if message.role == "user":
-            if isinstance(message.content, str):
-                return message.content
-            return "\n".join(part.text for part in message.content or () if part.text)
-    return ""

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow.parquet as pq
 
@@ -23,6 +24,7 @@ from tests.benchmarks.arena import budget as arena
 from tests.benchmarks.arena import tables
 from tests.benchmarks.peers import EMBEDDINGS, PEERS, setting_with
 from tests.benchmarks.peers.budget import threshold
+from tests.benchmarks.peers.columns import Columns, Writer
 from tests.benchmarks.peers.queries import benign_reference
 
 
@@ -49,16 +51,20 @@ def run(directory: Path, *, embedding: str, names: Sequence[str], per_10k: float
     labels = pq.read_table(parquet[0])
     harvest = pq.read_table(parquet[1])
     owners = dict(zip(harvest["request_id"].to_pylist(), harvest["campaign"].to_pylist(), strict=True))
-    traffic = tables.as_traffic(read(files), lambda: (labels, owners))
+    writer = Writer()
+    traffic = tables.as_traffic(writer.tap(read(files)), lambda: (labels, owners))
     if not owners:
         raise UsageError(f"{directory} holds no campaign, so there is nothing to find; simulate another scenario")
     benign = set(traffic.labels.loc[traffic.labels["kind"] != tables.CAMPAIGN, "account"])
-    setting = setting_with(embedding, benign_reference(read(files), benign))
+    with TemporaryDirectory() as work:
+        writer.save(Path(work) / "columns.arrow")
+        events = Columns(Path(work) / "columns.arrow")
+    setting = setting_with(embedding, benign_reference(events, benign))
     yield f"{setting.embed.name}, {len(setting.reference):,} reference texts, {per_10k} per 10,000 account-days"
     for name in names:
         peer = PEERS[name](setting)
         begun = time.monotonic()
-        found = arena.records(peer.score(read(files)))
+        found = arena.records(peer.score(events))
         seconds = time.monotonic() - begun
         level = threshold(found, traffic, per_10k)
         row = arena.figures_at(found, traffic, level)

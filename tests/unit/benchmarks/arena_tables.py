@@ -12,12 +12,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import pyarrow as pa
 
 from schemas.alerts import Alert
 from schemas.events import Event, Request
-from tests.benchmarks.arena.tables import Traffic, as_traffic
+from tests.benchmarks.arena import metrics, runner
+from tests.benchmarks.arena.tables import Traffic, as_namings, as_traffic
 
 HOUR = 3_600_000
 START = 1_784_851_200_000  # midnight UTC
@@ -103,3 +106,53 @@ def namings(*rows: tuple[str, float]) -> pd.DataFrame:
         [(account, START + int(hour * HOUR), "campaign", "c-1", 0.6) for account, hour in rows],
         columns=["account", "ts", "kind", "group", "score"],
     )
+
+
+def whole_report() -> dict[str, Any]:
+    """A report with every part that a run may have, from the case worked by hand."""
+    requests = traffic()
+    found = as_namings(alerts())
+    records = pd.DataFrame({"account": ["a1", "class1"], "ts": [START, START], "value": [0.9, 0.2]})
+    scores = records.set_index("account")["value"]
+    out = {
+        "scenario": "by <hand>",
+        "seed": 1,
+        "config_version": "0123456789ab",
+        "synthetic": runner.SYNTHETIC,
+        "events": requests.events,
+        "days": requests.days,
+        "seconds": 1.0,
+        "timings": {"simulate": 0.25, "replay": 0.75},
+        **runner.figures(requests, found),
+        "alerts": metrics.alerts_a_day(alerts(), requests.days),
+        "findings": {"elicitation": {"alpha": 2}},
+        "peers": {"rule": {**runner.beside(records, requests, 1), "seconds": 2.0}},
+        "ablation": {
+            "elicitation": {
+                **metrics.over_campaigns(metrics.campaigns(requests, found)[1:]),
+                "benign_accounts_named": 0,
+                "seconds": 3.0,
+            }
+        },
+        "text_only": {
+            "accuracy": 0.5,
+            "chance": 0.5,
+            "sources": {"chat": {"tested": 4, "recognised": 2}},
+            **runner.beside(records, requests, 1),
+        },
+        "shift": {
+            "ours": None,
+            "mmd": {"100": {"0": 0.01, "5": 0.25}, "fpr": 0.01},
+            "cost_us_per_query": {"mmd": {"all": 12.0}},
+            "text_only": {"normalised": {"accuracy": 0.5}},
+            "detail": {
+                "mmd": {"100": {"5": {"tpr": 0.25, "interval": [0.2, 0.3]}}},
+                "disjoint_windows": {"100": 7},
+            },
+        },
+        "grid": {"none": {"relay": 0.25}, "jittered": {"relay": 1.0}},
+        "grid_intervals": {"none": {"relay": [0.2, 0.3]}, "jittered": {"relay": [0.7, 1.0]}},
+        "absent": {"shift, ours": "no detector"},
+    }
+    out["roc"]["rule"] = metrics.roc(scores, requests)
+    return out

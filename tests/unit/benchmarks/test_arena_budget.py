@@ -119,6 +119,23 @@ def test_a_replay_without_the_signal_that_found_the_campaign(tmp_path: Path) -> 
     assert "shared_infrastructure" not in named_by("shared_infrastructure")
 
 
+@pytest.mark.slow
+def test_deciding_again_is_a_replay_without_the_signal(tmp_path: Path) -> None:
+    signal = "shared_infrastructure"
+    events = in_order([*everyday(6, 60, days=2), *campaign(7, "pool", 30, strong_elicitation, hours=12)])
+    source = tmp_path / "events.jsonl"
+    source.write_bytes(b"".join(encode_event(event) + b"\n" for event in events))
+    kept = tmp_path / "evidence.zst"
+    ablation.run(source, tmp_path / "all.jsonl", None, None, evidence=kept)
+    ablation.run(source, tmp_path / "replayed.jsonl", None, signal)
+    ablation.decide_again(kept, tmp_path / "decided.jsonl", None, signal)
+    replayed, decided = (
+        set((tmp_path / f"{name}.jsonl").read_bytes().splitlines()) for name in ("replayed", "decided")
+    )
+    assert decided == replayed
+    assert replayed
+
+
 def test_a_replay_that_rejects_events_measures_nothing(tmp_path: Path) -> None:
     source = tmp_path / "events.jsonl"
     source.write_text('{"type": "request"}\n')

@@ -27,12 +27,43 @@ def test_a_found_campaign() -> None:
     assert (alpha.detected, alpha.accounts_named) == (True, 2)
     # At hour 1, a1 had sent two requests and a2 one.
     assert (alpha.first_alert_requests, alpha.first_alert_hours) == (3, 1.0)
+    assert alpha.accounts_named_interval == pytest.approx((3 * 0.0943, 3 * 0.9916), abs=1e-3)
     assert alpha.purity == pytest.approx(2 / 3)
+    assert alpha.purity_interval == pytest.approx((0.0943, 0.9916), abs=1e-4)
+
+
+def test_intervals_over_campaigns() -> None:
+    found = metrics.over_campaigns(list(figures().values()))
+    assert found["mean_exposure"] == pytest.approx(7 / 8)
+    # Both drawn from two campaigns: 3/4, 7/8 or 1.
+    assert found["mean_exposure_interval"] == [0.75, 1.0]
+    assert found["detected"] == 1
+    assert found["detected_interval"] == pytest.approx([2 * 0.0126, 2 * 0.9874], abs=1e-3)
+    assert metrics.over_campaigns([])["mean_exposure"] is None
+    assert metrics.over_campaigns(list(figures().values())[:1])["mean_exposure_interval"] is None
+
+
+def test_the_interval_of_an_exposure_draws_whole_accounts() -> None:
+    accounts = pd.Series([f"a{number}" for number in range(100) for _ in range(4)])
+    served = np.arange(400) % 8 < 4  # every other account in full, none of the rest
+    low, high = metrics.exposure_interval(accounts, served, 1)
+    # Four times as many requests as accounts: as wide as for a share of 100.
+    assert (low, high) == pytest.approx((0.5 - 0.098, 0.5 + 0.098), abs=0.02)
+
+
+def test_accounts_all_served_alike_have_an_interval_all_the_same() -> None:
+    accounts = pd.Series([f"a{number}" for number in range(10) for _ in range(4)])
+    first_only = np.arange(40) % 4 == 0
+    assert metrics.exposure_interval(accounts, np.ones(40, bool), 1) == pytest.approx((0.6915, 1.0), abs=1e-4)
+    low, high = metrics.exposure_interval(accounts, first_only, 1)
+    assert low < 0.25 < high < 0.7
 
 
 def test_a_campaign_that_only_a_shadow_detector_saw_is_served_in_full() -> None:
     beta = figures()["beta"]
-    assert (beta.evasive, beta.exposure, beta.exposure_interval) == ("mixture_25", 1.0, (1.0, 1.0))
+    assert (beta.evasive, beta.exposure) == ("mixture_25", 1.0)
+    # One account tells little: exact, for one of one.
+    assert beta.exposure_interval == pytest.approx((0.025, 1.0))
     assert (beta.detected, beta.accounts_named, beta.purity) == (False, 0, None)
     assert (beta.first_alert_requests, beta.first_alert_hours) == (None, None)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import re
 from typing import Any
 
 import msgspec
-import pandas as pd
 import pytest
 
-from tests.benchmarks.arena import metrics, page, runner, tables
+from tests.benchmarks.arena import contract, page
 from tests.unit.benchmarks import arena_tables as case
 
 # The least that a report has for each campaign; readers of build/arena.json rely on these names.
@@ -21,34 +22,7 @@ CAMPAIGN = {
 
 @pytest.fixture(scope="module")
 def report() -> dict[str, Any]:
-    traffic = case.traffic()
-    found = tables.as_namings(case.alerts())
-    records = pd.DataFrame({"account": ["a1", "class1"], "ts": [case.START, case.START], "value": [0.9, 0.2]})
-    scores = records.set_index("account")["value"]
-    out = {
-        "scenario": "by <hand>",
-        "seed": 1,
-        "config_version": "0123456789ab",
-        "synthetic": runner.SYNTHETIC,
-        "events": traffic.events,
-        "days": traffic.days,
-        "seconds": 1.0,
-        **runner.figures(traffic, found),
-        "alerts": metrics.alerts_a_day(case.alerts(), traffic.days),
-        "findings": {"elicitation": {"alpha": 2}},
-        "peers": {"rule": {**runner.beside(records, traffic, 1), "seconds": 2.0}},
-        "ablation": {"elicitation": {"mean_exposure": 0.95, "detected": 1, "benign_accounts_named": 0}},
-        "text_only": {
-            "accuracy": 0.5,
-            "chance": 0.5,
-            "sources": {"chat": {"tested": 4, "recognised": 2}},
-            **runner.beside(records, traffic, 1),
-        },
-        "shift": {"ours": None, "mmd": {"100": {"5": 0.25}, "fpr": 0.01}},
-        "absent": {"shift, ours": "no detector"},
-    }
-    out["roc"]["rule"] = metrics.roc(scores, traffic)
-    return out
+    return case.whole_report()
 
 
 def test_the_report_has_the_agreed_keys_and_is_json(report: dict[str, Any]) -> None:
@@ -61,6 +35,46 @@ def test_the_report_has_the_agreed_keys_and_is_json(report: dict[str, Any]) -> N
     assert read["overall"]["pooled_exposure"] == pytest.approx(8 / 10)
 
 
+def test_the_report_is_as_the_schema_promises(report: dict[str, Any]) -> None:
+    assert contract.broken(contract.written(report)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("scenarios", 0, "exposure"), 1.5, "$.scenarios[0].exposure: 1.5 is greater than the maximum of 1"),
+        (
+            ("scenarios", 0, "note"),
+            "x",
+            "$.scenarios[0]: Additional properties are not allowed ('note' was unexpected)",
+        ),
+        (("seed",), None, "$.seed: None is not of type 'integer'"),
+        (("benign", "by_kind", "class", "accounts"), -1, "$.benign.by_kind.class.accounts: -1 is less than"),
+        (("peers", "rule", "detected"), 0.5, "$.peers.rule.detected: 0.5 is not of type 'integer'"),
+        (("shift", "mmd", "100", "5"), "much", "$.shift.mmd['100']['5']: 'much' is not of type"),
+        (("grid", "none", "relay"), -0.5, "$.grid.none.relay: -0.5 is less than"),
+    ],
+)
+def test_what_breaks_the_promise_is_found(
+    report: dict[str, Any], path: tuple[str | int, ...], value: object, message: str
+) -> None:
+    changed = copy.deepcopy(report)
+    part: Any = changed
+    for key in path[:-1]:
+        part = part[key]
+    part[path[-1]] = value
+    found = contract.broken(contract.written(changed))
+    assert len(found) == 1
+    assert found[0].startswith(message)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_is_not_written(report: dict[str, Any], value: float) -> None:
+    changed = {**report, "curves": {"alpha": {"sent": [0.0, value]}}}
+    with pytest.raises(ValueError, match=re.escape(f"$.curves.alpha.sent[1] is {value}")):
+        contract.written(changed)
+
+
 def test_larger_budgets_are_told_beside_ours(report: dict[str, Any]) -> None:
     # Seven account-days: one benign account in 10,000 of them is none.
     row = report["peers"]["rule"]
@@ -71,7 +85,7 @@ def test_larger_budgets_are_told_beside_ours(report: dict[str, Any]) -> None:
 def test_the_page_tells_every_figure_and_fetches_nothing(report: dict[str, Any]) -> None:
     text = page.render(report)
     assert not re.search(r"https?:|<script|<link|@import|url\((?!#)", text)
-    for expected in ("alpha", "mixture_25", "by &lt;hand&gt;", "no detector", "rule", "1 of 2", "2857.14", "0.250"):
+    for expected in ("alpha", "mixture_25", "by &lt;hand&gt;", "no detector", "rule", "1 of 2", "2,857.143", "0.250"):
         assert expected in text, expected
     assert text.count("<svg") == text.count("</svg>") == 3
 

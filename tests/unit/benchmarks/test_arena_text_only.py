@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -76,9 +77,21 @@ def test_accounts_grow_suspicious_with_every_harvested_prompt() -> None:
 
 def test_the_last_user_turn_is_read() -> None:
     turns = [
-        Message(role="user", content="first"),
-        Message(role="user", content=[Part(type="text", text="a"), Part(type="image"), Part(type="text", text="b")]),
+        Message(role="user", content=CODE[31]),
+        Message(role="user", content=[Part(type="text", text=SUMS[31]), Part(type="image")]),
         Message(role="assistant", content="answer"),
     ]
-    assert text_only.last_user_text(Request(id="r", ts=1, account="a", model="m", messages=turns)) == "a\nb"
-    assert text_only.last_user_text(Request(id="r", ts=1, account="a", model="m")) == ""
+    silent = Request(id="s", ts=1, account="a", model="m")
+    asked = Request(id="r", ts=1, account="a", model="m", messages=turns)
+    assert list(text_only.suspicion(learned(), [silent, asked])) == list(
+        text_only.suspicion(
+            learned(), [msgspec.structs.replace(asked, messages=[Message(role="user", content=SUMS[31])])]
+        )
+    )
+
+
+def test_a_text_that_comes_back_counts_as_often_as_it_comes() -> None:
+    events = [request(0, "one", SUMS[40]), request(1, "two", SUMS[40]), request(2, "one", SUMS[40])]
+    first, other, again = (score.value for score in text_only.suspicion(learned(), events))
+    assert first == other
+    assert again == pytest.approx(first * (2 / 5) / (1 / 4))
