@@ -38,6 +38,8 @@ _ZSTD_LEVEL: Final = 1
 
 LARGER_BUDGETS: Final = (1, 10)
 
+Save = Callable[[dict[str, Any]], object]
+
 EVENTS: Final = "events.jsonl.zst"
 COLUMNS: Final = "columns.arrow"
 EVIDENCE: Final = "evidence.jsonl.zst"
@@ -77,9 +79,7 @@ class Options(Struct, frozen=True, kw_only=True):
     grid: bool = False
 
 
-def run(
-    options: Options, tell: Tell = silent, save: Callable[[dict[str, Any]], object] = lambda _: None
-) -> dict[str, Any]:
+def run(options: Options, tell: Tell = silent, save: Save = lambda _: None) -> dict[str, Any]:
     """Run the arena and return what `arena.json` holds.
 
     Args:
@@ -129,7 +129,7 @@ def run(
     }
     save(report)
     if options.compare:
-        _compare(report, traffic, options, tell)
+        _compare(report, traffic, options, tell, save)
     else:
         report["absent"]["comparison"] = "this run left out the ablation, the peers and the text-only baseline"
     save(report)
@@ -188,7 +188,7 @@ def _plain(row: metrics.CampaignFigures) -> dict[str, Any]:
     return {name: getattr(row, name) for name in row.__struct_fields__}
 
 
-def _compare(report: dict[str, Any], traffic: tables.Traffic, options: Options, tell: Tell) -> None:
+def _compare(report: dict[str, Any], traffic: tables.Traffic, options: Options, tell: Tell, save: Save) -> None:
     """The ablation, the peers and the text-only baseline, several at a time; the longest begin first."""
     allowed = report["benign"]["accounts_named"]
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
@@ -200,6 +200,7 @@ def _compare(report: dict[str, Any], traffic: tables.Traffic, options: Options, 
         decided = {name: pool.submit(_without, options, name, tell) for name in signals if name not in REGISTRY}
         for signal, task in (replayed | decided).items():
             report["ablation"][signal] = _ablated(traffic, *task.result())
+        save(report)
         report["peers_embedding"], runs = peers.result()
         for name, peer in runs.items():
             report["peers"][name] = {**beside(peer.found, traffic, allowed), "seconds": peer.seconds}
