@@ -1,8 +1,8 @@
 """Are the figures of one run within the intervals of another? `python -m tests.benchmarks.arena.compare A.json B.json`.
 
-Says figure by figure whether B is within A's 95 % interval, or at least has an interval that overlaps it. Exit code
-0 if every figure is within, 1 if one is not, 2 if the two cannot be compared. B's figures scatter as A's do, so of
-many figures some are outside though nothing changed: one in six where both scatter alike and the intervals are right.
+Says figure by figure whether B is within A's 95 % interval (`inside`), is not but has an interval that overlaps it
+(`overlaps`), or neither (`apart`). B's figures scatter as A's do, so with another seed one in six is outside though
+nothing changed, and one in 180 is apart. Exit code 0 if none is apart, 1 if one is, 2 if the two cannot be compared.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_line(row))  # noqa: T201
     counts = {word: sum(row.word == word for row in rows) for word in ("inside", "overlaps", "apart", "unknown")}
     print(", ".join(f"{count} {word}" for word, count in counts.items()))  # noqa: T201
-    return int(counts["overlaps"] + counts["apart"] > 0)
+    return int(counts["apart"] > 0)
 
 
 if __name__ == "__main__":

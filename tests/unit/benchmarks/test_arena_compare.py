@@ -75,10 +75,15 @@ def test_the_command(report: dict[str, Any], tmp_path: Path, capsys: pytest.Capt
     others = copy.deepcopy(report)
     others["grid"]["none"]["relay"], others["grid_intervals"]["none"]["relay"] = 0.9, [0.8, 1.0]
     paths = [tmp_path / "a.json", tmp_path / "b.json"]
+    near = copy.deepcopy(report)
+    near["grid"]["none"]["relay"], near["grid_intervals"]["none"]["relay"] = 0.35, [0.28, 0.4]
+    (tmp_path / "near.json").write_bytes(contract.written(near))
     for path, content in zip(paths, (report, others), strict=True):
         path.write_bytes(contract.written(content))
     assert compare.main([str(paths[0]), str(paths[0])]) == 0
     assert ", 0 overlaps, 0 apart, 2 unknown" in capsys.readouterr().out.splitlines()[-1]
+    assert compare.main([str(paths[0]), str(tmp_path / "near.json")]) == 0
+    assert ", 1 overlaps, 0 apart, 2 unknown" in capsys.readouterr().out.splitlines()[-1]
     assert compare.main([*map(str, paths)]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("apart")] == [
