@@ -138,6 +138,28 @@ def test_messages_lost_between_the_broker_and_the_agent_are_read_again(topics: T
     assert int(counts["messages"]) - int(counts["skipped"]) == len(watermarks), log
 
 
+def test_offsets_without_a_record_are_passed_over(topics: Topics, tmp_path: Path) -> None:
+    from kafka import KafkaProducer
+
+    stream = Stream(topics, tmp_path)
+    watermarks = [ENCODER.encode(Watermark(source=0, ts=10_000 * (1 + i))) for i in range(3)]
+    # The end of a transaction takes an offset of its own, which no consumer sees.
+    writer = KafkaProducer(
+        bootstrap_servers=topics.bootstrap, transactional_id=f"{topics.prefix}writer", enable_idempotence=True
+    )
+    with contextlib.closing(writer):
+        writer.init_transactions()
+        for value in watermarks[:2]:
+            writer.begin_transaction()
+            writer.send(topics["evidence"], value, partition=0)
+            writer.commit_transaction()
+    with produced(topics) as produce:
+        produce(watermarks[2:])
+    stream.once("correlate")
+    assert stream.committed("correlate") == {(topics["evidence"], 0): 5}
+    assert "lost" not in stream.logs("correlate")
+
+
 @contextlib.contextmanager
 def produced(topics: Topics) -> Iterator[Callable[[list[bytes]], None]]:
     """Sends evidence, and closes its producer whatever happens."""
