@@ -6,6 +6,7 @@ import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -91,10 +92,16 @@ def run(options: Options, tell: Tell = silent, save: Save = lambda _: None) -> d
         Failure: the prompts cannot be downloaded.
         ValueError: labels or events that are not sound.
     """
+    with ExitStack() as stack:
+        return _run(options, tell, save, _shift_begun(options, tell, stack))
+
+
+def _run(options: Options, tell: Tell, save: Save, shift_bench: Callable[[], dict[str, Any]] | None) -> dict[str, Any]:
     options.work.mkdir(parents=True, exist_ok=True)
     events, alerts = options.work / EVENTS, options.work / "alerts.jsonl"
     signals = options.work / "signals.jsonl"
     scenario = load_scenario(options.scenario)
+    tell("loading prompts")
     prompts = load_prompts(options.cache, wheels=options.wheels, data=options.data)
     simulation = generate(scenario, prompts=prompts, seed=options.seed, accounts=options.accounts, days=options.days)
     begun = time.monotonic()
@@ -134,9 +141,9 @@ def run(options: Options, tell: Tell = silent, save: Save = lambda _: None) -> d
         report["absent"]["comparison"] = "this run left out the ablation, the peers and the text-only baseline"
     save(report)
     if options.grid:
-        _grid(report, options, tell)
+        add_grid(report, options, tell)
         save(report)
-    _shift(report, options, tell)
+    _shift(report, options, shift_bench)
     save(report)
     return report
 
@@ -289,8 +296,8 @@ def grid_scenarios() -> list[str]:
     return [name for name in scenario_names() if name == "shapes" or name.startswith("shapes_")]
 
 
-def _grid(report: dict[str, Any], options: Options, tell: Tell) -> None:
-    """Exposure of every shape under every evasion; what the run itself measured is not measured again."""
+def add_grid(report: dict[str, Any], options: Options, tell: Tell = silent) -> None:
+    """Add the exposure of every shape under every evasion; what the run itself measured is not measured again."""
     others = [name for name in grid_scenarios() if name != report["scenario"]]
     found: list[Mapping[str, Any]] = [report] if report["scenario"] in grid_scenarios() else []
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
@@ -337,15 +344,33 @@ def as_grid(rows: Iterable[Mapping[str, Any]]) -> tuple[Table, Table]:
     return exposure, intervals
 
 
-def _shift(report: dict[str, Any], options: Options, tell: Tell) -> None:
+def _shift_begun(options: Options, tell: Tell, stack: ExitStack) -> Callable[[], dict[str, Any]] | None:
+    """The distribution-shift bench, at work in a process of its own, which ends with the stack; None without one.
+
+    It needs nothing of the scenario, and the first replay leaves the other processors idle.
+    """
+    if options.shift is None or options.data is None:
+        return None
+    if options.jobs == 1:
+        return partial(_shift_bench, options, tell)
+    pool = stack.enter_context(get_context("spawn").Pool(1))
+    return pool.apply_async(_shift_bench, (options, tell)).get
+
+
+def _shift_bench(options: Options, tell: Tell) -> dict[str, Any]:
+    tell("distribution-shift bench")
+    cache = options.cache.parent / "shift"
+    found = shift.run(options.data, quick=options.shift == "quick", cache=cache, progress=options.jobs == 1)
+    tell(f"distribution-shift bench done in {found['seconds']:.0f} s")
+    return found
+
+
+def _shift(report: dict[str, Any], options: Options, bench: Callable[[], dict[str, Any]] | None) -> None:
     if options.shift is None:
         report["absent"]["shift"] = "this run left out the distribution-shift bench"
-    elif options.data is None:
+    elif bench is None:
         report["absent"]["shift"] = "the distribution-shift bench needs the prompt sets of a data directory"
     else:
-        cache = options.cache.parent / "shift"
-        tell("distribution-shift bench")
-        report["shift"] = shift.run(options.data, quick=options.shift == "quick", cache=cache, progress=True)
+        report["shift"] = bench()
         if report["shift"]["ours"] is None:
             report["absent"]["shift, ours"] = report["shift"]["ours_reason"]
-        tell("distribution-shift bench done")

@@ -58,6 +58,26 @@ def test_a_run_with_comparisons_is_as_promised_too(options: runner.Options, tmp_
     assert page.render(found).count("<svg") == 3
 
 
+def test_a_grid_is_run_in_other_processes(
+    options: runner.Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "grid_scenarios", lambda: ["shapes", "small"])
+    measured = {"shape": "burst", "evasive": "jittered", "exposure": 0.5, "exposure_interval": (0.4, 0.6)}
+    report: dict[str, Any] = {
+        "scenario": "shapes",
+        "scenarios": [measured],
+        "benign": {},
+        "seconds": 1.0,
+        "timings": {},
+    }
+    shorter = structs.replace(options, work=tmp_path / "shapes", accounts=60, days=1.2, jobs=1, grid=True)
+    runner.add_grid(report, shorter)
+    assert report["grid"]["jittered"] == {"burst": 0.5}
+    assert list(report["grid"]["none"]) == ["burst", "relay", "template"]  # two_pools begins later
+    assert list(report["timings"]["grid"]) == ["shapes", "small"]
+    assert (tmp_path / "small" / "alerts.jsonl").exists()
+
+
 def test_one_seed_gives_the_same_events_labels_and_alerts(options: runner.Options, tmp_path: Path) -> None:
     def outcome(name: str, seed: int | None) -> tuple[bytes, ...]:
         work = tmp_path / name
