@@ -215,9 +215,9 @@ class Broker:
         ]
 
     def _format(self, java: str, properties: Path) -> None:
-        command = self._java(
-            java, "kafka.tools.StorageTool", "format", "--cluster-id", self._cluster_id(), "--config", str(properties)
-        )
+        # One argument, for an id may begin with a dash.
+        chosen = f"--cluster-id={self._cluster_id()}"
+        command = self._java(java, "kafka.tools.StorageTool", "format", chosen, "--config", str(properties))
         done = subprocess.run(command, capture_output=True, text=True, timeout=self._start_timeout, check=False)
         if done.returncode != 0:
             raise BrokerUnavailable(f"could not format {self.data_dir}: {(done.stdout + done.stderr)[-600:].strip()}")
