@@ -13,7 +13,10 @@ SHARDS: Final = 16
 
 
 class Cohort(msgspec.Struct):
-    """One cohort, merged over all sources. `members` is kept apart, in shards; `harvesting` counts in them."""
+    """One cohort, merged over all sources. `members` is kept apart, in shards; `harvesting` counts in them.
+
+    `owners` and `acts_as_one` are of the last judgement (see :mod:`detectors.judgement`).
+    """
 
     kind: str
     key: str
@@ -23,6 +26,7 @@ class Cohort(msgspec.Struct):
     last_seen: int = 0
     order: int = 0
     owners: list[tuple[str, int]] = []
+    acts_as_one: bool = False
     judged_members: int = 0
     judged_harvest: int = 0
     judged_at: int = 0

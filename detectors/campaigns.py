@@ -202,7 +202,7 @@ class CampaignCore:
         campaign = self._linked(judged) or self._found(cohort, tick)
         self._record(campaign, cohort, verdict)
         cohort.campaign = campaign.id
-        cohort.owners = judgement.owners(verdict)
+        self._remember(cohort, verdict)
         campaign.cohorts = sorted({*campaign.cohorts, cohort.id})
         self._renew(campaign, benign)
         return True
@@ -224,9 +224,14 @@ class CampaignCore:
         verdict = judgement.judge(cohort, benign, self._rates(benign), self._params)
         if verdict.alerts(self._params):
             self._record(campaign, cohort, verdict)
-        cohort.owners = judgement.owners(verdict)
+        self._remember(cohort, verdict)
         self._renew(campaign, benign)
         self._changes.mark(f"cohort:{cohort.id}")
+
+    def _remember(self, cohort: Cohort, verdict: judgement.Judgement) -> None:
+        """What the judgement of a cohort says about which of its members to name."""
+        cohort.owners = judgement.owners(verdict)
+        cohort.acts_as_one = judgement.acts_as_one(verdict, self._params)
 
     def _record(self, campaign: Campaign, cohort: Cohort, verdict: judgement.Judgement) -> None:
         """The evidence of the widest alerting cohort stands for the campaign."""

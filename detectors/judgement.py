@@ -171,6 +171,12 @@ def owners(verdict: Judgement) -> list[tuple[str, int]]:
     return [(group.field, group.value) for group in (verdict.owner, verdict.place) if group is not None]
 
 
+def acts_as_one(verdict: Judgement, params: CampaignParams) -> bool:
+    """Is the whole cohort coordinated, and not just those of it that share infrastructure?"""
+    shared = verdict.coordination.get("shared_infrastructure")
+    return verdict.coordination_bits - (shared.bits if shared else 0.0) >= params.coordination_bits
+
+
 def works_for(member: MemberRow) -> bool:
     """Is most of what the account does the cohort's work?"""
     return member.requests >= _MOST * member.row.requests
@@ -185,11 +191,14 @@ def is_member(member: MemberRow, cohort: Cohort, values: dict[str, set[int]]) ->
     """Does an account of an alerting cohort belong to the campaign, or did it merely touch the cohort?
 
     It holds infrastructure that members share and strangers do not, or most of what it does is the cohort's
-    work. A suspect of a request-side finding must have it more than once; the members of an open customer,
-    whom the case left out, need the infrastructure.
+    work. A suspect of a request-side finding must have it more than once, and one turn of phrase is not yet a
+    group: where sharing makes the case, only those who share are named. The members of an open customer, whom
+    the case left out, need the infrastructure.
     """
     if coordination.holds_any(member.row, values):
         return True
     if is_owned(member, cohort.owners):
+        return False
+    if cohort.kind == ELICITATION and not cohort.acts_as_one:
         return False
     return works_for(member) and (cohort.kind == TEMPLATE or member.requests > 1)

@@ -226,8 +226,10 @@ class TestMembership:
 
     VALUES = {"payment": {1}}  # noqa: RUF012
 
-    def of(self, one: MemberRow, kind: str = "template", owners: list[tuple[str, int]] | None = None) -> bool:
-        return is_member(one, Cohort(kind, "k1", owners=owners or []), self.VALUES)
+    def of(
+        self, one: MemberRow, kind: str = "template", owners: list[tuple[str, int]] | None = None, as_one: bool = True
+    ) -> bool:
+        return is_member(one, Cohort(kind, "k1", owners=owners or [], acts_as_one=as_one), self.VALUES)
 
     def test_of_a_template_belongs_who_mostly_does_its_work(self) -> None:
         assert self.of(member("a", requests=10, part=5))
@@ -242,6 +244,12 @@ class TestMembership:
         assert not self.of(member("a", requests=1), kind)
         assert self.of(member("a", requests=3, part=2), kind)
         assert self.of(member("a", requests=9, part=1, payment=1), kind)
+
+    def test_a_turn_of_phrase_makes_no_member_where_only_some_of_its_users_belong_together(self) -> None:
+        assert not self.of(member("a", requests=9), "elicitation", as_one=False)
+        assert self.of(member("a", requests=9, payment=1), "elicitation", as_one=False)
+        assert self.of(member("a", requests=9), "replay", as_one=False)
+        assert self.of(member("a", requests=9), "template", as_one=False)
 
     @pytest.mark.parametrize("kind", ["template", "elicitation", "replay"])
     def test_who_belongs_to_an_open_customer_needs_the_infrastructure(self, kind: str) -> None:
