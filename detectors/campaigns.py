@@ -64,7 +64,7 @@ class CampaignCore:
         self._merged = 0
         self._touched: dict[str, None] = {}
         self._fresh: dict[str, dict[str, None]] = {}
-        self._reference: Reference | None = None
+        self._pool: reference.Pool | None = None
 
     @property
     def campaigns(self) -> Mapping[str, Campaign]:
@@ -101,7 +101,7 @@ class CampaignCore:
             self._trim(population)
             population.accounts = evidence.accounts
             population.signatures = evidence.fields.get(SIGNATURES, 0.0) > 0
-            self._reference = None
+            self._pool = None
             self._changes.mark(f"population:{evidence.source}")
         else:
             self._merge(evidence)
@@ -243,10 +243,10 @@ class CampaignCore:
 
     def _benign(self, cohort: Cohort) -> Reference | None:
         """The reference without the cohort's members; None while the population is too small."""
-        if self._reference is None:
+        if self._pool is None:
             rows = (row for p in self._populations.values() for row in p.rows.values())
-            self._reference = reference.build(rows, self._population_params.sample, self._campaign_of)
-        benign = self._reference.without(cohort.members)
+            self._pool = reference.Pool(rows, self._population_params.sample, self._campaign_of)
+        benign = self._pool.reference().without(cohort.members)
         return benign if len(benign) >= self._population_params.min_accounts else None
 
     def _rates(self, benign: Reference) -> dict[str, float]:
@@ -281,6 +281,7 @@ class CampaignCore:
     def _forget(self, campaign: Campaign) -> None:
         """Drop a campaign; its accounts and cohorts are judged afresh."""
         del self._campaigns[campaign.id]
+        self._pool = None
         for account in campaign.requests:
             self._campaign_of.pop(account, None)
         for name in campaign.cohorts:
@@ -334,7 +335,9 @@ class CampaignCore:
                 campaign.first_seen = min(campaign.first_seen or member.first_seen, member.first_seen)
         self._changes.mark(f"campaign:{campaign.id}")
         if named:
-            self._reference = None  # accounts under alert do not teach the reference
+            # Accounts under alert do not teach the reference.
+            if self._pool is not None:
+                self._pool.exclude(named)
         elif not campaign.requests or campaign.requests_total < _TOLD * campaign.told_requests:
             return []
         return self._tell(campaign, named)
@@ -396,7 +399,7 @@ class CampaignCore:
         self._changes = Changes()
         self._queue = EvidenceQueue(self._params.max_waiting, self._changes)
         self._populations, self._campaigns, self._campaign_of = {}, {}, {}
-        self._touched, self._fresh, self._reference = {}, {}, None
+        self._touched, self._fresh, self._pool = {}, {}, None
         self._newest = self._merged = 0
         cohorts: dict[str, Cohort] = {}
         members: dict[str, list[MemberRow]] = {}

@@ -57,8 +57,10 @@ class Reference:
     def without(self, accounts: Collection[str]) -> Reference:
         """The same without some accounts."""
         kept = np.array([account not in accounts for account in self.accounts], np.bool_)
-        if kept.all():
-            return self
+        return self if kept.all() else self.only(kept)
+
+    def only(self, kept: NDArray[np.bool_]) -> Reference:
+        """The accounts that a mask of shape (m,) keeps."""
         out = Reference(())
         out.accounts, out.requests, out.age_days = self.accounts[kept], self.requests[kept], self.age_days[kept]
         out.suspects = {kind: column[kept] for kind, column in self.suspects.items()}
@@ -85,13 +87,48 @@ class Reference:
         return min(max(counts.get(value, 0), 0.5) / max(held, 1), 1.0)
 
 
+class Pool:
+    """All sampled accounts, from which the reference is drawn: the least hashes of those not excluded.
+
+    Excluding accounts costs little, for it happens with every account that is named.
+
+    Args:
+        rows: the samples of all sources; each account once.
+        size: accounts in the reference.
+        exclude: accounts under alert.
+    """
+
+    def __init__(self, rows: Iterable[AccountRow], size: int, exclude: Collection[str]) -> None:
+        ordered = sorted(rows, key=lambda row: row.account)
+        names = [row.account for row in ordered]
+        self._all = Reference(ordered)
+        self._size = size
+        self._place = {account: i for i, account in enumerate(names)}
+        self._by_hash = np.argsort(hash_strings(names), kind="stable")
+        self._open = np.array([account not in exclude for account in names], np.bool_)
+        self._drawn: tuple[NDArray[np.bool_], Reference] | None = None
+
+    def exclude(self, accounts: Iterable[str]) -> None:
+        """Take accounts out."""
+        for account in accounts:
+            place = self._place.get(account)
+            if place is not None:
+                self._open[place] = False
+                if self._drawn is not None and self._drawn[0][place]:
+                    self._drawn = None
+
+    def reference(self) -> Reference:
+        """The reference as of now."""
+        if self._drawn is None:
+            kept = np.zeros(len(self._all), np.bool_)
+            kept[self._by_hash[self._open[self._by_hash]][: self._size]] = True
+            self._drawn = kept, self._all.only(kept)
+        return self._drawn[1]
+
+
 def build(rows: Iterable[AccountRow], size: int, exclude: Collection[str]) -> Reference:
     """The reference of the `size` accounts of least hash among `rows`, without the excluded ones."""
-    chosen = sorted((row for row in rows if row.account not in exclude), key=lambda row: row.account)
-    if len(chosen) > size:
-        hashes = hash_strings([row.account for row in chosen])
-        chosen = [chosen[i] for i in np.sort(np.argsort(hashes, kind="stable")[:size]).tolist()]
-    return Reference(chosen)
+    return Pool(rows, size, exclude).reference()
 
 
 def age_days(row: AccountRow) -> float:
