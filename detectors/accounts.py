@@ -34,6 +34,12 @@ _COLUMNS: Final[dict[str, Any]] = {
     "tls_agent": np.uint64,
     "banned": np.int8,
     "alerted": np.int32,
+    "foreign_turns": np.int32,
+    "other_turns": np.int32,
+    "other_requests": np.int32,
+    "own_turns": np.int32,
+    "answered": np.int32,
+    "mute": np.int32,
 }
 ROW_BYTES: Final = sum(np.dtype(kind).itemsize for kind in _COLUMNS.values())
 
@@ -156,6 +162,7 @@ class AccountTable:
             asn_agent=int(c["asn_agent"][slot]) or None,
             tls_agent=int(c["tls_agent"][slot]) or None,
             banned=bool(c["banned"][slot]),
+            foreign_turns=int(c["foreign_turns"][slot]),
         )
 
     def snapshot(self) -> bytes:

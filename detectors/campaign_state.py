@@ -42,7 +42,8 @@ class Cohort(msgspec.Struct):
 
 def harvests(member: MemberRow) -> bool:
     """Is there evidence of harvesting against a member itself?"""
-    return member.elicit_strong + member.elicit_weak > 0 or member.row.replayed > 0
+    row = member.row
+    return member.elicit_strong + member.elicit_weak > 0 or row.replayed > 0 or row.foreign_turns > 0
 
 
 class Campaign(msgspec.Struct):

@@ -17,8 +17,9 @@ from detectors import campaign_alerts, coordination, judgement, reference
 from detectors.campaign_state import SHARDS, Campaign, Changes, Cohort, harvests, shard_of
 from detectors.elicitation import KIND as ELICITATION
 from detectors.evidence_queue import EvidenceQueue
+from detectors.foreign_turns import KIND as TURNS
 from detectors.params import CampaignParams, DetectorParams
-from detectors.population import SIGNATURES
+from detectors.population import ANSWERS, SIGNATURES
 from detectors.reference import Reference
 from detectors.signature_replay import KIND as REPLAY
 from schemas.alerts import Alert
@@ -30,7 +31,8 @@ _GROWTH: Final = 1.1  # a cohort is judged again when it grew by a tenth
 _REJUDGE: Final = 2.0  # a campaign's evidence is renewed when its cohort has doubled
 _TOLD: Final = 1.25  # an alert is updated without new accounts when its requests grew by a quarter
 _MIN_LINKS: Final = 3  # accounts that hold a campaign's rare values before a cohort is tied to it
-_PRIOR: Final = {ELICITATION: 0.0005, REPLAY: 0.001}
+_PRIOR: Final = {ELICITATION: 0.0005, REPLAY: 0.001, TURNS: 0.02}
+_SEEN: Final = (SIGNATURES, ANSWERS)
 _PRIOR_WEIGHT: Final = 200.0
 _QUEUED: Final = ("source", "waiting")
 
@@ -39,6 +41,7 @@ class _Population(msgspec.Struct):
     rows: dict[str, AccountRow] = {}
     accounts: int = 0
     signatures: bool = False
+    answers: bool = False
 
 
 class CampaignCore:
@@ -100,7 +103,8 @@ class CampaignCore:
             population.rows |= {row.account: row for row in evidence.rows}
             self._trim(population)
             population.accounts = evidence.accounts
-            population.signatures = evidence.fields.get(SIGNATURES, 0.0) > 0
+            for field in _SEEN:
+                setattr(population, field, evidence.fields.get(field, 0.0) > 0)
             self._pool = None
             self._changes.mark(f"population:{evidence.source}")
         else:
@@ -237,8 +241,9 @@ class CampaignCore:
         """The evidence of the widest alerting cohort stands for the campaign."""
         if len(cohort.members) >= campaign.evidence_accounts:
             campaign.evidence_accounts = len(cohort.members)
-            if not any(population.signatures for population in self._populations.values()):
-                verdict = verdict._replace(blind=[*verdict.blind, SIGNATURES])
+            populations = self._populations.values()
+            unseen = [field for field in _SEEN if not any(getattr(one, field) for one in populations)]
+            verdict = verdict._replace(blind=[*verdict.blind, *unseen])
             campaign_alerts.record(campaign, verdict, self._params)
 
     def _benign(self, cohort: Cohort) -> Reference | None:
@@ -250,7 +255,7 @@ class CampaignCore:
         return benign if len(benign) >= self._population_params.min_accounts else None
 
     def _rates(self, benign: Reference) -> dict[str, float]:
-        """Share of benign accounts with a strong elicitation, or a foreign signature, from the sample."""
+        """Share of benign accounts with each kind of finding, from the sample."""
         rates = {
             kind: (float(hits.sum()) + _PRIOR[kind] * _PRIOR_WEIGHT) / (len(benign) + _PRIOR_WEIGHT)
             for kind, hits in benign.suspects.items()

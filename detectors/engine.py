@@ -20,8 +20,9 @@ from detectors.activity import ActivityBook
 from detectors.cohorts import CohortBook, Touch
 from detectors.config import DetectConfig
 from detectors.contract import Detector, Report, Tick, Touches
+from detectors.foreign_turns import ForeignTurns
 from detectors.frame import ABSENT, RANKS, EventFrame, FrameBuilder, concat, event_order
-from detectors.population import PopulationSample
+from detectors.population import ANSWERS, SIGNATURES, PopulationSample
 from detectors.signature_replay import SignatureReplay
 from detectors.template_family import KIND as TEMPLATE
 from schemas.activity import Activity
@@ -37,6 +38,7 @@ _DAY_MS: Final = 86_400_000
 _HOUR_MS: Final = 3_600_000
 _ENRICHMENT: Final = ("payment", "email_domain", "signup", "created")
 _FINGERPRINTS: Final = ("ip_prefix", "asn_agent", "tls_agent")
+_SEEN: Final = {SignatureReplay.name: SIGNATURES, ForeignTurns.name: ANSWERS}
 
 
 class TickOutput(msgspec.Struct):
@@ -124,9 +126,7 @@ class Lane:
         # whether this is decided on together with the last tick or after it.
         now = self._closed + 1
         evidence: list[Evidence] = [*self._cohorts.due(self._partition, now, everything=True)]
-        population = self._population.due(
-            self._partition, now, self._accounts, signatures=self._sees_signatures, everything=True
-        )
+        population = self._population.due(self._partition, now, self._accounts, seen=self._seen, everything=True)
         if population is not None:
             evidence.append(population)
         evidence.append(Watermark(source=self._partition, ts=now))
@@ -163,18 +163,20 @@ class Lane:
         activity = self._activity.learn(tick)
         for detector in self._detectors:
             detector.learn(tick)
-        self._count(tick, [report for _, report in counted])
+        self._count(tick, reports)
         alerts = account_alerts.due(tick, self._accounts, self._config)
         evidence: list[Evidence] = [*self._cohorts.due(self._partition, end)]
-        population = self._population.due(self._partition, end, self._accounts, signatures=self._sees_signatures)
+        population = self._population.due(self._partition, end, self._accounts, seen=self._seen)
         if population is not None:
             evidence.append(population)
         evidence.append(Watermark(source=self._partition, ts=end, newest=int(frame.ts.max())))
         return TickOutput(end, evidence, signals, alerts, activity)
 
     @property
-    def _sees_signatures(self) -> bool:
-        return any(detector.ready for detector in self._detectors if detector.name == SignatureReplay.name)
+    def _seen(self) -> dict[str, bool]:
+        """What responses carried so far, as the detectors that need it know."""
+        ready = {detector.name: detector.ready for detector in self._detectors}
+        return {field: ready.get(name, False) for name, field in _SEEN.items()}
 
     def _slots(self, end: int, frame: EventFrame) -> I64:
         """The account slot of each event; ABSENT where an event has no account."""
@@ -210,8 +212,11 @@ class Lane:
             value = getattr(frame, name)[requests]
             accounts[name][tick.slot[requests[value != 0]]] = value[value != 0]
 
-    def _count(self, tick: Tick, reports: list[Report]) -> None:
-        """Add the tick's requests, and what detectors counted in them, to the account table."""
+    def _count(self, tick: Tick, reports: list[tuple[Detector, Report]]) -> None:
+        """Add the tick's requests, and what detectors counted in them, to the account table.
+
+        A detector in the shadow counts in the columns that it alone reads, never in those that evidence shows.
+        """
         accounts, frame = self._accounts, tick.frame
         requests = tick.requests()
         slot = tick.slot[requests]
@@ -221,8 +226,10 @@ class Lane:
         np.add.at(accounts["requests"], slot, 1)
         hour = (frame.ts[requests] // _HOUR_MS % 24).astype(np.int32)
         np.bitwise_or.at(accounts["hours"], slot, np.int32(1) << hour)
-        for report in reports:
+        for detector, report in reports:
             for column, (rows, amounts) in report.counts.items():
+                if detector.name in self._shadow and column in AccountRow.__struct_fields__:
+                    continue
                 np.add.at(accounts[column], tick.slot[rows], amounts.astype(np.int32))
 
     def _signals(self, tick: Tick, detector: Detector, report: Report) -> Iterator[Signal]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from detectors.config import DetectConfig
 from detectors.hashing import U64, hash_strings
 from detectors.text import Ragged, concat_ragged, normalise, text_shingles
+from detectors.turns import Turn, assistant_turns, turn_of
 from schemas.events import Account, Client, Enforcement, Event, Message, Part, Release, Request, Response, encode_event
 
 I64 = NDArray[np.int64]
@@ -26,6 +27,8 @@ REQUEST: Final = 3
 RESPONSE: Final = 4
 # Ranks order events of the same millisecond: what is known about an account comes before what it does.
 RANKS: Final[dict[type, int]] = {Release: 0, Account: 1, Enforcement: 2, Request: REQUEST, Response: RESPONSE}
+
+_TOOL_CALL: Final = ("tool", "function")  # how finish reasons begin that call one
 
 ABSENT: Final = -1
 """Marks an absent count in an integer column; absent is not zero."""
@@ -41,11 +44,15 @@ class EventFrame(NamedTuple):
         payment, email_domain, signup: (n,) keyed hashes of an account's enrichment; 0 is absent.
         created: (n,) epoch ms or ABSENT. banned: (n,) 1 ban, 0 unban, ABSENT.
         tokens: (n, 3) input, output, reasoning tokens of a response, or ABSENT. refused: (n,) or ABSENT.
+        answered: (n,) of a response: 1 if all that it said is known (its text, or that it failed, refused or called
+            a tool instead), 0 if a text is missing; ABSENT for other events.
         strong, weak: (n,) bit masks of elicitation patterns, by their place in the pattern file.
         text_code, system_code: (n,) row of `shingles` and of `texts`; ABSENT without text.
         shingles: shingle hashes of the distinct texts of the frame.
         texts: (m,) those texts, normalised.
         issued, presented: (n rows) hashes of a response's and of a request's reasoning signatures.
+        turns: (n rows) of a request's assistant turns, newest first, and of a response's text: two hashes each,
+            its head and its tail (see :mod:`detectors.turns`).
     """
 
     rank: NDArray[np.int8]
@@ -63,12 +70,14 @@ class EventFrame(NamedTuple):
     banned: NDArray[np.int8]
     tokens: I64
     refused: NDArray[np.int8]
+    answered: NDArray[np.int8]
     strong: U64
     weak: U64
     text_code: I64
     system_code: I64
     issued: Ragged
     presented: Ragged
+    turns: Ragged
     shingles: Ragged
     texts: Strings
 
@@ -87,12 +96,14 @@ class EventFrame(NamedTuple):
             **columns,
             issued=self.issued.take(indices),
             presented=self.presented.take(indices),
+            turns=self.turns.take(indices),
             shingles=self.shingles.take(used),
             texts=self.texts[used],
         )
 
 
-_PLAIN: Final = tuple(name for name in EventFrame._fields if name not in ("issued", "presented", "shingles", "texts"))
+_RAGGED: Final = ("issued", "presented", "turns")
+_PLAIN: Final = tuple(name for name in EventFrame._fields if name not in (*_RAGGED, "shingles", "texts"))
 
 
 def concat(frames: Sequence[EventFrame]) -> EventFrame:
@@ -108,6 +119,7 @@ def concat(frames: Sequence[EventFrame]) -> EventFrame:
         **columns,
         issued=concat_ragged([f.issued for f in frames]),
         presented=concat_ragged([f.presented for f in frames]),
+        turns=concat_ragged([f.turns for f in frames]),
         shingles=concat_ragged([f.shingles for f in frames]),
         texts=np.concatenate([f.texts for f in frames]),
     )
@@ -145,9 +157,11 @@ class FrameBuilder:
         created = np.full(n, ABSENT, np.int64)
         banned = np.full(n, ABSENT, np.int8)
         refused = np.full(n, ABSENT, np.int8)
+        answered = np.full(n, ABSENT, np.int8)
         tokens = np.full((n, 3), ABSENT, np.int64)
         issued: list[Sequence[str]] = [()] * n
         presented: list[Sequence[str]] = [()] * n
+        turns: list[Sequence[Turn]] = [()] * n
         text_code = np.full(n, ABSENT, np.int64)
         system_code = np.full(n, ABSENT, np.int64)
         texts: dict[str, int] = {}
@@ -158,6 +172,7 @@ class FrameBuilder:
                     ip_prefix[i], asn_agent[i], tls_agent[i] = self._client(event.client)
                 if event.signatures:
                     presented[i] = event.signatures
+                turns[i] = self._history(event)
                 system, text = split_text(event)
                 if text:
                     text_code[i] = texts.setdefault(normalise(text, limit), len(texts))
@@ -168,6 +183,8 @@ class FrameBuilder:
                     issued[i] = event.signatures
                 if event.refused is not None:
                     refused[i] = event.refused
+                answered[i] = event.text is not None or _says_nothing(event)
+                turns[i] = (turn_of(event.text),) if event.text else ()
                 if event.usage is not None:
                     usage = event.usage
                     tokens[i] = [ABSENT if v is None else v for v in (usage.input, usage.output, usage.reasoning)]
@@ -196,12 +213,14 @@ class FrameBuilder:
             banned=banned,
             tokens=tokens,
             refused=refused,
+            answered=answered,
             strong=_either(masks.strong, text_code, system_code),
             weak=_either(masks.weak, text_code, system_code),
             text_code=text_code,
             system_code=system_code,
             issued=_hash_ragged(issued),
             presented=_hash_ragged(presented),
+            turns=_turn_ragged(turns),
             shingles=text_shingles(distinct, self._params.shingle_words, self._params.max_shingles),
             texts=_strings(distinct),
         )
@@ -214,6 +233,11 @@ class FrameBuilder:
             self._hash("asn_agent", f"{client.asn}|{agent}") if client.asn is not None and agent else 0,
             self._hash("tls_agent", f"{client.tls}|{agent or ''}") if client.tls else 0,
         )
+
+    def _history(self, event: Request) -> Sequence[Turn]:
+        if event.messages is None or len(event.messages) < 2:
+            return ()
+        return assistant_turns(event.messages, self._params.max_turns, self._params.min_turn_chars)
 
     def _enrichment(self, event: Account) -> tuple[int, int, int]:
         signup = None
@@ -279,6 +303,19 @@ def _hash_ragged(rows: list[Sequence[str]]) -> Ragged:
     offsets = np.zeros(len(rows) + 1, np.int64)
     np.cumsum(np.fromiter(map(len, rows), np.int64, len(rows)), out=offsets[1:])
     return Ragged(hash_strings([value for row in rows for value in row]), offsets)
+
+
+def _turn_ragged(rows: list[Sequence[Turn]]) -> Ragged:
+    offsets = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum(2 * np.fromiter(map(len, rows), np.int64, len(rows)), out=offsets[1:])
+    ends = (end for row in rows for turn in row for end in turn)
+    return Ragged(np.fromiter(ends, np.uint64, int(offsets[-1])), offsets)
+
+
+def _says_nothing(event: Response) -> bool:
+    """Is there no text because there was nothing to say: it failed, refused, or called a tool?"""
+    failed = event.status is not None and event.status >= 400
+    return failed or event.refused is True or (event.finish_reason or "").startswith(_TOOL_CALL)
 
 
 @lru_cache(maxsize=262_144)

@@ -15,6 +15,7 @@ from detectors import coordination
 from detectors.campaign_state import Cohort
 from detectors.coordination import Owner, Test, bits_of, poisson_tail
 from detectors.elicitation import KIND as ELICITATION
+from detectors.foreign_turns import KIND as TURNS
 from detectors.params import CampaignParams
 from detectors.population import FIELDS
 from detectors.reference import Reference
@@ -29,8 +30,15 @@ from schemas.evidence import MemberRow
 _STRONG_TEMPLATE_BITS: Final = 4.0
 _WEAK_TEMPLATE_BITS: Final = 1.3
 _SWEEP_CAP: Final = 2.0
+# Customers who bring conversations from another provider, or edit what they were answered, are common enough:
+# their number alone is no more than what a campaign needs besides.
+_TURNS_CAP: Final = 3.0
 _VARIANTS: Final = 64
 _MOST: Final = 0.5
+
+_HONEST_CAUSES: Final = frozenset({TURNS})
+
+_Harvest = Callable[[Cohort, list[MemberRow], dict[str, float], CampaignParams], dict[str, Test]]
 
 
 class Judgement(NamedTuple):
@@ -122,17 +130,21 @@ def _template(
         harvest["elicitation"] = Test(
             bits, {"strong_share": round(strong, 4), "weak_share": round(weak, 4), "patterns": cohort.patterns}
         )
-    replayed = sum(member.row.replayed > 0 for member in members)
-    if replayed:
-        expected = max(rates[REPLAY] * len(members), 1e-9)
-        harvest["signature_replay"] = Test(
-            min(bits_of(poisson_tail(replayed, expected)), params.signal_cap_bits),
-            {"accounts": replayed, "expected": round(expected, 4)},
-        )
+    found = {
+        "signature_replay": (REPLAY, sum(member.row.replayed > 0 for member in members), params.signal_cap_bits),
+        "foreign_turns": (TURNS, sum(member.row.foreign_turns > 0 for member in members), _TURNS_CAP),
+    }
+    for name, (kind, count, cap) in found.items():
+        if count:
+            expected = max(rates[kind] * len(members), 1e-9)
+            harvest[name] = Test(
+                min(bits_of(poisson_tail(count, expected)), cap, params.signal_cap_bits),
+                {"accounts": count, "expected": round(expected, 4)},
+            )
     return harvest
 
 
-def _suspects(name: str) -> Callable[[Cohort, list[MemberRow], dict[str, float], CampaignParams], dict[str, Test]]:
+def _suspects(name: str, cap: float = math.inf) -> _Harvest:
     """Harvest evidence of a cohort whose members were picked by the finding itself: their number."""
 
     def harvest(
@@ -147,15 +159,17 @@ def _suspects(name: str) -> Callable[[Cohort, list[MemberRow], dict[str, float],
         }
         if cohort.patterns:
             evidence["patterns"] = cohort.patterns
-        return {name: Test(min(bits_of(poisson_tail(len(members), expected)), params.signal_cap_bits), evidence)}
+        bits = min(bits_of(poisson_tail(len(members), expected)), cap, params.signal_cap_bits)
+        return {name: Test(bits, evidence)}
 
     return harvest
 
 
-_HARVEST: Final[dict[str, Callable[[Cohort, list[MemberRow], dict[str, float], CampaignParams], dict[str, Test]]]] = {
+_HARVEST: Final[dict[str, _Harvest]] = {
     TEMPLATE: _template,
     ELICITATION: _suspects("elicitation"),
     REPLAY: _suspects("signature_replay"),
+    TURNS: _suspects("foreign_turns", _TURNS_CAP),
 }
 
 
@@ -193,11 +207,11 @@ def is_member(member: MemberRow, cohort: Cohort, values: dict[str, set[int]]) ->
     It holds infrastructure that members share and strangers do not, or most of what it does is the cohort's
     work. A suspect of a request-side finding must have it more than once, and one turn of phrase is not yet a
     group: where sharing makes the case, only those who share are named. The members of an open customer, whom
-    the case left out, need the infrastructure.
+    the case left out, need the infrastructure, and so do the suspects of a finding with honest causes.
     """
     if coordination.holds_any(member.row, values):
         return True
-    if is_owned(member, cohort.owners):
+    if is_owned(member, cohort.owners) or cohort.kind in _HONEST_CAUSES:
         return False
     if cohort.kind == ELICITATION and not cohort.acts_as_one:
         return False

@@ -24,6 +24,12 @@ class FeatureParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     max_shingles: Annotated[
         int, Meta(ge=16, le=4096, description="shingles kept of one text: half from its head, half from its tail")
     ] = 256
+    max_turns: Annotated[
+        int, Meta(ge=1, le=1000, description="assistant turns of a request's history that are read: its last")
+    ] = 8
+    min_turn_chars: Annotated[
+        int, Meta(ge=1, le=10_000, description="a shorter assistant turn says nothing of where it comes from")
+    ] = 40
 
 
 class AccountParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -90,6 +96,33 @@ class ReplayParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     ] = 10
 
 
+class ForeignTurnParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Assistant turns in a request's history that were never answers to the account that sends them."""
+
+    enabled: bool = True
+    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = False
+    report_floor: Annotated[float, Meta(ge=0, le=1, description="signals below this score are not written")] = 0.5
+    capacity: Annotated[
+        int, Meta(ge=1024, le=500_000_000, description="answers remembered, per partition and pane")
+    ] = 500_000
+    false_positive_rate: Annotated[
+        float, Meta(gt=0, lt=0.1, description="chance that a foreign turn passes for an answer of this provider")
+    ] = 0.001
+    warmup_hours: Annotated[
+        float,
+        Meta(ge=0, le=8760, description="after start or loss of state nothing is called foreign for this long"),
+    ] = 24.0
+    pane_hours: Annotated[float, Meta(gt=0, le=8760, description="an answer is remembered for one to two panes")] = (
+        168.0
+    )
+    common_accounts: Annotated[
+        int, Meta(ge=2, le=10_000, description="accounts of one partition with a foreign turn that make it an example")
+    ] = 3
+    min_requests: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="requests of an account with new foreign turns before it counts")
+    ] = 3
+
+
 class PopulationParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """The live reference: a uniform sample of accounts, each counting once."""
 
@@ -122,6 +155,7 @@ class DetectorParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     elicitation: ElicitationParams = ElicitationParams()
     template_family: TemplateParams = TemplateParams()
     signature_replay: ReplayParams = ReplayParams()
+    foreign_turns: ForeignTurnParams = ForeignTurnParams()
     population: PopulationParams = PopulationParams()
     cohorts: CohortParams = CohortParams()
 

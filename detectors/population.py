@@ -6,6 +6,7 @@ The sample holds the accounts of least placement hash, so that the samples of al
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -19,6 +20,7 @@ _REFRESH_MS: Final = 3_600_000
 _GROWTH: Final = 1.25  # a population that grew by a quarter is sent before the hour is over
 
 SIGNATURES: Final = "signatures"
+ANSWERS: Final = "answers"
 FIELDS: Final = ("payment", "email_domain", "signup", "created", "ip_prefix", "asn_agent", "tls_agent")
 
 
@@ -31,12 +33,12 @@ class PopulationSample:
         self._sent_accounts = 0
 
     def due(
-        self, source: int, tick: int, accounts: AccountTable, *, signatures: bool, everything: bool = False
+        self, source: int, tick: int, accounts: AccountTable, *, seen: Mapping[str, bool], everything: bool = False
     ) -> PopulationEvidence | None:
         """Evidence when an hour has passed or the population has grown by a quarter.
 
         Args:
-            signatures: whether any response carried a reasoning signature yet.
+            seen: whether any response carried a reasoning signature (SIGNATURES), or a text (ANSWERS) yet.
         """
         size = len(accounts)
         grown = size >= 8 and size >= _GROWTH * self._sent_accounts
@@ -62,7 +64,7 @@ class PopulationSample:
             requests=int(accounts["requests"].sum()),
             fields={
                 **{name: float(column.mean()) if len(active) else 0.0 for name, column in columns.items()},
-                SIGNATURES: float(signatures),
+                **{name: float(value) for name, value in seen.items()},
             },
         )
 

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from detectors.contract import Detector
 from detectors.elicitation import Elicitation
+from detectors.foreign_turns import ForeignTurns
 from detectors.hashing import KeyedHasher
 from detectors.params import DetectorParams
 from detectors.pattern_scan import PatternScanner
@@ -26,6 +27,7 @@ REGISTRY: Final[dict[str, Callable[[Parts], Detector]]] = {
     "elicitation": lambda parts: Elicitation(parts.params.elicitation, parts.scanner),
     "template_family": lambda parts: TemplateFamily(parts.params.template_family, parts.params.features),
     "signature_replay": lambda parts: SignatureReplay(parts.params.signature_replay, parts.hasher),
+    "foreign_turns": lambda parts: ForeignTurns(parts.params.foreign_turns, parts.hasher),
 }
 
 

@@ -26,23 +26,16 @@ def check_cases(config: Config, files: Mapping[str, ConfigFile]) -> list[Problem
 
 def summary(config: Config, files: Mapping[str, ConfigFile]) -> str:
     """A few lines on a config that is right: version, files, and every detector that is not at work."""
+    from detectors.registry import REGISTRY
+
     lines = [f"config version {config.version}: all good", ""]
     lines += [f"  {name:16} {'built in' if file.built_in else file.name}" for name, file in files.items()]
     lines.append("")
-    elicitation, template, replay = (
-        config.detectors.elicitation,
-        config.detectors.template_family,
-        config.detectors.signature_replay,
-    )
-    switches = {
-        "elicitation": (elicitation.enabled, elicitation.shadow),
-        "template_family": (template.enabled, template.shadow),
-        "signature_replay": (replay.enabled, replay.shadow),
-    }
-    for name, (enabled, shadow) in switches.items():
-        if not enabled:
+    for name in REGISTRY:
+        section = getattr(config.detectors, name)
+        if not section.enabled:
             state = "off: it sees nothing"
-        elif shadow:
+        elif section.shadow:
             state = "in shadow: it reports signals and counts for nothing"
         else:
             state = "at work"

@@ -25,6 +25,10 @@ SIGNALS: Final[dict[str, SignalText]] = {
         "requests carry reasoning signatures that were never issued to their account",
         "ask whether these accounts belong to one customer who moves sessions between them",
     ),
+    "foreign_turns": SignalText(
+        "histories hold assistant turns that this provider never gave to their account",
+        "ask whether a product stands behind them that routes between providers or imports conversations",
+    ),
     "even_shares": SignalText(
         "the accounts carry nearly equal shares of the work, as a load balancer would give them",
         "compare with the customer's own scheduler if all accounts are one customer's",
@@ -43,6 +47,10 @@ BLIND: Final[dict[str, str]] = {
     "request.text": "requests carried no text: elicitation and templates were not seen",
     "request.signatures": "requests reported no reasoning signatures: their replay was not seen",
     "response.signatures": "responses reported no reasoning signatures: which ones were issued was not seen",
+    "request.messages": "requests carried no messages: turns of another model in them were not seen",
+    "response.text": "responses carried no text: foreign turns were not seen",
+    "signatures": "no response carried a reasoning signature: their replay was not seen",
+    "answers": "no response carried a text: foreign turns in histories were not seen",
     "payment": "accounts came without `payment`: shared cards were not seen",
     "email_domain": "accounts came without `email_domain`: shared mail domains were not seen",
     "signup": "accounts came without `signup_ip`: sign-ups from one network were not seen",

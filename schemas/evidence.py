@@ -32,6 +32,7 @@ class AccountRow(Struct, array_like=True, gc=False):
     asn_agent: int | None
     tls_agent: int | None
     banned: bool = False
+    foreign_turns: int = 0
 
 
 class MemberRow(Struct, array_like=True, gc=False):

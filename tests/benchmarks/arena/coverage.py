@@ -13,6 +13,9 @@ COVERED: Final[dict[str, tuple[str, ...]]] = {
     "elicitation": ("load_balanced", "technique_sweep", "two_pools", "trace_coercion"),
     "template_family": ("template", "burst", "two_pools"),
     "signature_replay": ("relay",),
+    # A relay's histories are foreign as well. The cleaner pastes what another model thought into the user's turn, so
+    # it holds no assistant turn at all.
+    "foreign_turns": ("user_replay", "relay"),
 }
 
 EXCLUSIONS: Final[dict[str, str]] = {}

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
-from detectors.population import SIGNATURES
+from detectors.population import ANSWERS, SIGNATURES
 from detectors.reference import Reference, build
 from schemas.evidence import AccountRow, CohortEvidence, MemberRow, PopulationEvidence
 from tests.unit.detectors.traffic import DAY, START, TICK
@@ -97,6 +97,6 @@ def cohort(members: Iterable[MemberRow], *, source: int = 0, tick: int = START +
 def sample(
     rows: list[AccountRow], *, source: int = 0, tick: int = START + TICK, fields: dict[str, float] | None = None
 ) -> PopulationEvidence:
-    """A source's sample, from a gateway that reports reasoning signatures unless `fields` say otherwise."""
-    known = {SIGNATURES: 1.0} if fields is None else fields
+    """A source's sample, from a gateway that reports signatures and texts of answers unless `fields` differ."""
+    known = {SIGNATURES: 1.0, ANSWERS: 1.0} if fields is None else fields
     return PopulationEvidence(source, tick, rows, len(rows), sum(one.requests for one in rows), known)

@@ -136,11 +136,13 @@ class TestAlerts:
         assert less.blind == ["payment", "created"]
         assert less.confidence / less.score < full.confidence / full.score
 
-    def test_where_no_source_reports_signatures_the_alert_says_so(self) -> None:
+    @pytest.mark.parametrize("unseen", [["signatures", "answers"], ["signatures"], ["answers"], []])
+    def test_what_no_source_reports_of_responses_the_alert_calls_blind(self, unseen: list[str]) -> None:
         core = make_core()
-        decided(core, sample(honest(POPULATION), fields={}))
+        fields = {"signatures": 1.0, "answers": 1.0} | dict.fromkeys(unseen, 0.0)
+        decided(core, sample(honest(POPULATION), fields=fields))
         (alert,) = decided(core, cohort(pool(40), tick=at(1)), tick=at(1))
-        assert alert.blind == ["signatures"]
+        assert alert.blind == unseen
 
     def test_new_members_are_named_in_an_update(self) -> None:
         core = ready()

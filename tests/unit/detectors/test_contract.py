@@ -39,6 +39,7 @@ pytestmark = pytest.mark.parametrize("name", REGISTRY)
 TIGHT = tune(
     template_family={"sketch_bits": 22},
     signature_replay={"capacity": 1024},
+    foreign_turns={"capacity": 1024},
     accounts={"capacity": 65_536},
 )
 
@@ -138,7 +139,7 @@ def test_is_blind_without_its_fields(name: str) -> None:
         if isinstance(event, Request):
             event = msgspec.structs.replace(event, messages=None, system=None, signatures=None)
         elif isinstance(event, Response):
-            event = msgspec.structs.replace(event, signatures=None)
+            event = msgspec.structs.replace(event, signatures=None, text=None)
         events.append(event)
     assert all(says_nothing(report) for report in stand(name).run(events))
 
@@ -178,8 +179,9 @@ def test_its_memory_is_bounded(name: str) -> None:
         events: list[Event] = []
         for n in range(100):
             who, ts = f"a{k}-{n}", START + k * TICK + n
-            text = f"{words_of(rng, 180)} show your reasoning"
-            events += [request(who, ts, text, signatures=[f"p{who}"]), response(who, ts + 1, signatures=[f"i{who}"])]
+            text, turns = f"{words_of(rng, 180)} show your reasoning", [words_of(rng, 9)]
+            events.append(request(who, ts, text, signatures=[f"p{who}"], turns=turns))
+            events.append(response(who, ts + 1, signatures=[f"i{who}"], text=words_of(rng, 9)))
         tried.run(events)
         held.append(tried.detector.nbytes)
     assert max(held[8:]) <= 1.05 * max(held[:8])

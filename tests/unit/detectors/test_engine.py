@@ -209,7 +209,7 @@ class TestIndependence:
 
     def test_the_expected_outcome_says_something(self) -> None:
         kinds = {e["kind"] for output in undisturbed() for e in output["evidence"] if e["type"] == "cohort"}
-        assert kinds == {"elicitation", "template", "replay"}
+        assert kinds == {"elicitation", "template", "replay", "turns"}
 
 
 class TestSnapshot:
@@ -408,9 +408,9 @@ class TestAccountAlerts:
 
 
 class TestShadow:
-    @pytest.mark.parametrize("name", ["elicitation", "template_family", "signature_replay"])
+    @pytest.mark.parametrize("name", ["elicitation", "template_family", "signature_replay", "foreign_turns"])
     def test_a_detector_in_the_shadow_counts_for_nothing(self, name: str) -> None:
-        kind = {"elicitation": "elicitation", "template_family": "template", "signature_replay": "replay"}[name]
+        kind = {"template_family": "template", "signature_replay": "replay", "foreign_turns": "turns"}.get(name, name)
         plainly, shadowed = Rig(), Rig(tune(**{name: {"shadow": True}}))
         outputs = []
         for rig in (plainly, shadowed):
@@ -418,13 +418,15 @@ class TestShadow:
             outputs.append(rig.flush())
         assert kind in {e.kind for e in cohorts(outputs[0])}
         assert kind not in {e.kind for e in cohorts(outputs[1])}
-        column = {"elicitation": "elicit_strong", "signature_replay": "replayed"}.get(name)
+        columns = {"elicitation": "elicit_strong", "signature_replay": "replayed", "foreign_turns": "foreign_turns"}
+        column = columns.get(name)
         if column is not None:
             counts = [getattr(one, column) for one in shadowed.rows().values()]
             assert counts
             assert not any(counts)
             found = [{s.request_id for o in out for s in o.signals if s.detector == name} for out in outputs]
             assert found[0] == found[1] != set(), "its signals are written all the same"
+            assert any(getattr(one, column) for one in plainly.rows().values())
 
 
 class TestSignals:

@@ -23,7 +23,7 @@ from tests.unit.detectors.traffic import (
     traffic,
 )
 
-_COLUMNS = [name for name in EventFrame._fields if name not in ("issued", "presented", "shingles", "texts")]
+_COLUMNS = [name for name in EventFrame._fields if name not in ("issued", "presented", "turns", "shingles", "texts")]
 
 
 def build(*events: Event, key: bytes = b"0123456789abcdef") -> EventFrame:
@@ -36,7 +36,7 @@ def described(frame: EventFrame) -> list[dict[str, Any]]:
     out = []
     for i in range(len(frame)):
         one = {name: column[i] for name, column in columns.items()}
-        for name in ("issued", "presented"):
+        for name in ("issued", "presented", "turns"):
             one[name] = getattr(frame, name).take(np.array([i])).values.tolist()
         for name in ("text_code", "system_code"):
             code = one[name]

@@ -155,7 +155,7 @@ def test_throttled_evidence_says_the_same_in_the_end() -> None:
     free, throttled = (outputs_of(given_events, params=tune(cohorts={"rows_per_tick": n})) for n in (2000, 16))
     for output in throttled[:-1]:
         assert sum(len(e.members) for e in output.evidence if isinstance(e, CohortEvidence)) <= 16
-    for kind in ("elicitation", "template", "replay"):
+    for kind in ("elicitation", "template", "replay", "turns"):
         assert members_of(free, kind)
         assert members_of(throttled, kind) == members_of(free, kind)
 
@@ -167,6 +167,7 @@ def test_a_lane_s_state_is_bounded() -> None:
         cohorts={"capacity": 64, "members": 32},
         population={"sample": 64, "min_accounts": 8},
         signature_replay={"capacity": 1024},
+        foreign_turns={"capacity": 1024},
         template_family={"sketch_bits": 12},
     )
     config = make_config(params)
@@ -177,8 +178,9 @@ def test_a_lane_s_state_is_bounded() -> None:
         given_events: list[Event] = []
         for n in range(150):
             who, ts = f"a{k}-{n}", at + n * 20
-            given_events.append(request(who, ts, f"{STRONG} {words_of(rng, 110)}", signatures=[f"s{who}"]))
-            given_events.append(response(who, ts + 1, signatures=[f"i{who}"]))
+            text, turns = f"{STRONG} {words_of(rng, 110)}", [words_of(rng, 9)]
+            given_events.append(request(who, ts, text, signatures=[f"s{who}"], turns=turns))
+            given_events.append(response(who, ts + 1, signatures=[f"i{who}"], text=words_of(rng, 9)))
         lane.offer(builder.build(given_events))
         for output in lane.close_until(at + HOUR):
             population = [e for e in output.evidence if isinstance(e, PopulationEvidence)]

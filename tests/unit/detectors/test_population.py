@@ -10,7 +10,7 @@ import pytest
 from detectors.accounts import AccountTable
 from detectors.hashing import hash_strings
 from detectors.params import PopulationParams
-from detectors.population import FIELDS, SIGNATURES, PopulationSample
+from detectors.population import ANSWERS, FIELDS, SIGNATURES, PopulationSample
 from detectors.reference import FINGERPRINTS, age_days, build
 from schemas.evidence import PopulationEvidence
 from tests.unit.detectors.rows import honest, row
@@ -28,7 +28,7 @@ def accounts(count: int, prefix: str = "a") -> list[str]:
 
 
 def due(one: PopulationSample, table: AccountTable, tick: int, **how: bool) -> PopulationEvidence:
-    evidence = one.due(3, tick, table, signatures=False, **how)
+    evidence = one.due(3, tick, table, seen={}, **how)
     assert evidence is not None
     return evidence
 
@@ -36,17 +36,17 @@ def due(one: PopulationSample, table: AccountTable, tick: int, **how: bool) -> P
 def test_is_sent_when_the_population_has_grown_and_each_hour() -> None:
     one, table = PopulationSample(PopulationParams()), AccountTable(5000, DAY)
     fill(table, accounts(7))
-    assert one.due(3, START, table, signatures=False) is None, "a handful says nothing"
+    assert one.due(3, START, table, seen={}) is None, "a handful says nothing"
     fill(table, accounts(100))
     assert len(due(one, table, START + TICK).rows) == 100
-    assert one.due(3, START + 2 * TICK, table, signatures=False) is None
+    assert one.due(3, START + 2 * TICK, table, seen={}) is None
     fill(table, accounts(24, "b"))
-    assert one.due(3, START + 3 * TICK, table, signatures=False) is None
+    assert one.due(3, START + 3 * TICK, table, seen={}) is None
     fill(table, accounts(30, "b"))
     assert len(table) == 130
     assert due(one, table, START + 4 * TICK).accounts == 130
-    assert one.due(3, START + 4 * TICK + HOUR - 1, table, signatures=False) is None
-    assert one.due(3, START + 4 * TICK + HOUR, table, signatures=False) is not None
+    assert one.due(3, START + 4 * TICK + HOUR - 1, table, seen={}) is None
+    assert one.due(3, START + 4 * TICK + HOUR, table, seen={}) is not None
     assert due(one, table, START + 4 * TICK + HOUR, everything=True).source == 3
 
 
@@ -80,17 +80,17 @@ def test_says_how_many_of_the_sample_have_each_field() -> None:
     table["payment"][half] = 9
     table["created"][half[:5]] = 0
     fields = due(one, table, START + TICK).fields
-    assert set(fields) == {*FIELDS, SIGNATURES}
+    assert set(fields) == set(FIELDS)
     assert (fields["payment"], fields["created"], fields["signup"]) == (0.5, 0.25, 0.0)
 
 
 @pytest.mark.parametrize("seen", [False, True])
-def test_says_whether_any_signature_was_ever_reported(seen: bool) -> None:
+def test_says_what_responses_carried_so_far(seen: bool) -> None:
     table = AccountTable(100, DAY)
     fill(table, accounts(20))
-    evidence = PopulationSample(PopulationParams()).due(3, START, table, signatures=seen)
+    evidence = PopulationSample(PopulationParams()).due(3, START, table, seen={SIGNATURES: seen, ANSWERS: True})
     assert evidence is not None
-    assert evidence.fields[SIGNATURES] == float(seen)
+    assert (evidence.fields[SIGNATURES], evidence.fields[ANSWERS]) == (float(seen), 1.0)
 
 
 def test_only_rows_that_may_have_changed_are_sent_again() -> None:
@@ -111,7 +111,7 @@ def test_snapshot() -> None:
     other = PopulationSample(PopulationParams())
     other.restore(one.snapshot())
     for tick in (START + 2 * TICK, START + HOUR, START + TICK + HOUR):
-        assert other.due(3, tick, table, signatures=False) == one.due(3, tick, table, signatures=False)
+        assert other.due(3, tick, table, seen={}) == one.due(3, tick, table, seen={})
     assert other.snapshot() == one.snapshot()
 
 

@@ -18,6 +18,7 @@ from detectors.frame import RANKS, EventFrame, FrameBuilder, concat, event_order
 from detectors.params import (
     AccountParams,
     DetectorParams,
+    ForeignTurnParams,
     ReplayParams,
     TemplateParams,
 )
@@ -42,6 +43,7 @@ SMALL: Final = DetectorParams(
     accounts=AccountParams(capacity=4096),
     template_family=TemplateParams(sketch_bits=18),
     signature_replay=ReplayParams(capacity=4096, warmup_hours=0),
+    foreign_turns=ForeignTurnParams(capacity=4096, warmup_hours=0),
 )
 
 
@@ -102,16 +104,26 @@ def parts(config: DetectConfig) -> Parts:
 
 
 def request(
-    account: str, ts: int, text: str | None = None, *, name: str = "", system: str | None = None, **more: Any
+    account: str,
+    ts: int,
+    text: str | None = None,
+    *,
+    name: str = "",
+    system: str | None = None,
+    turns: Sequence[str] = (),
+    **more: Any,
 ) -> Request:
-    """A request; `text` is its one user turn."""
+    """A request; `text` is its last user turn, `turns` are the assistant's before it."""
+    history = [
+        Message(role=role, content=said) for turn in turns for role, said in (("user", "?"), ("assistant", turn))
+    ]
     return Request(
         id=name or f"{account}-{ts}",
         ts=ts,
         account=account,
         model=MODEL,
         system=system,
-        messages=None if text is None else [Message(role="user", content=text)],
+        messages=None if text is None else [*history, Message(role="user", content=text)],
         **more,
     )
 
@@ -137,10 +149,11 @@ def words_of(rng: random.Random, count: int) -> str:
 def traffic(ticks: int = 6, seed: int = 1, accounts: int = 5) -> list[Event]:
     """A stream in which every detector has something to say, and honest traffic beside it.
 
-    `accounts` accounts send one skeleton, ask for reasoning and present signatures that honest ones were
-    given; as many honest ones send texts of their own with their own signatures.
+    `accounts` accounts send one skeleton, ask for reasoning, and present signatures that honest ones were given
+    and turns that nobody was given; as many honest ones send texts of their own with their own history.
     """
-    rng = random.Random(seed)
+    rng, answers = random.Random(seed), random.Random(seed + 1)
+    given = {n: words_of(answers, 9) for n in range(accounts)}
     events: list[Event] = []
     for n in range(accounts):
         events.append(account(f"bad{n}", START, created=START, payment=f"card{n // 2}", email_domain="mail.example"))
@@ -149,13 +162,22 @@ def traffic(ticks: int = 6, seed: int = 1, accounts: int = 5) -> list[Event]:
         at = START + k * TICK
         for n in range(accounts):
             ts = at + 100 + rng.randrange(TICK - 200)
+            turns = [given[n]] if k else []
+            given[n] = words_of(answers, 9)
+            more: dict[str, Any] = {"client": client(n), "signatures": [f"s-good{n}-{k - 1}"], "turns": turns}
+            events.append(request(f"good{n}", ts, words_of(rng, 20), **more))
             events.append(
-                request(f"good{n}", ts, words_of(rng, 20), client=client(n), signatures=[f"s-good{n}-{k - 1}"])
+                response(f"good{n}", ts + 1, signatures=[f"s-good{n}-{k}"], refused=False, text=given[n].upper())
             )
-            events.append(response(f"good{n}", ts + 1, signatures=[f"s-good{n}-{k}"], refused=False))
             ts = at + 100 + rng.randrange(TICK - 200)
             text = f"{SKELETON} {words_of(rng, 12)} {ELICIT}"
-            events.append(request(f"bad{n}", ts, text, client=client(100 + n // 3), signatures=[f"s-good{n}-{k - 1}"]))
+            more = {
+                "client": client(100 + n // 3),
+                "signatures": [f"s-good{n}-{k - 1}"],
+                "turns": [words_of(answers, 9)],
+            }
+            events.append(request(f"bad{n}", ts, text, **more))
+            events.append(response(f"bad{n}", ts + 1, text=words_of(answers, 9)))
     return events
 
 
@@ -168,6 +190,9 @@ def secret_words(events: Iterable[Event]) -> set[str]:
             for message in event.messages or ():
                 for word in str(message.content).lower().split():
                     owners.setdefault(word, set()).add(event.account)
+        if isinstance(event, Response):
+            for word in (event.text or "").lower().split():
+                owners.setdefault(word, set()).add(event.account)
         if isinstance(event, Request | Response | Account):
             secrets.add(event.account)
     return secrets | {word for word, sent_by in owners.items() if len(sent_by) == 1 and len(word) > 4}
@@ -201,6 +226,8 @@ class Stand:
         report = self.detector.score(tick)
         self.detector.learn(tick)
         np.add.at(self.accounts["requests"], tick.slot[tick.requests()], 1)
+        for column, (rows, amounts) in report.counts.items():
+            np.add.at(self.accounts[column], tick.slot[rows], amounts)
         return report
 
     def run(self, events: Sequence[Event]) -> list[Report]:

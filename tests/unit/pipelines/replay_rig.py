@@ -29,6 +29,7 @@ DETECTORS = """
 tick_ms = 60_000
 template_family.sketch_bits = {sketch_bits}
 signature_replay.capacity = 4_096
+foreign_turns.capacity = 4_096
 accounts.capacity = 4_096
 """
 

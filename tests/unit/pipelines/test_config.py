@@ -94,7 +94,7 @@ def test_all_problems_of_all_files_come_at_once(tmp_path: Path) -> None:
         ),
         ("accounts.idle_days = 0", 1, "must be a finite number above 0 and at most 365, got 0", "the default is 30.0"),
         ("[accounts]\nidle_dayz = 3", 2, "accounts.idle_dayz is not a key of this table", "did you mean `idle_days`?"),
-        ("report_floor = 0.2", 1, "report_floor is not a key", "`report_floor` belongs to [elicitation]"),
+        ("sketch_bits = 20", 1, "sketch_bits is not a key", "`sketch_bits` belongs to [template_family]"),
         ("[accounts]\ntick_ms = 100", 2, "accounts.tick_ms is not a key", "belongs to the top level of the file"),
         ("qqq = 1", 1, "qqq is not a key of this table", "known keys: tick_ms, features"),
         ("accounts = 3", 1, "accounts must be a table, got 3", "write [accounts] and its keys"),
