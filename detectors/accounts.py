@@ -40,6 +40,8 @@ _COLUMNS: Final[dict[str, Any]] = {
     "own_turns": np.int32,
     "answered": np.int32,
     "mute": np.int32,
+    "leaked": np.int32,
+    "refused": np.int32,
 }
 ROW_BYTES: Final = sum(np.dtype(kind).itemsize for kind in _COLUMNS.values())
 
@@ -141,6 +143,16 @@ class AccountTable:
         self.evicted += len(names)
         return names
 
+    def hear(self, slot: I64, answered: NDArray[np.int8]) -> None:
+        """Count responses.
+
+        Args:
+            slot: (n,) of the account of each response.
+            answered: (n,) 1 where all that it said is known, 0 where a text is missing.
+        """
+        for column, value in (("answered", 1), ("mute", 0)):
+            np.add.at(self.columns[column], slot[answered == value], 1)
+
     def row(self, slot: int) -> AccountRow:
         """The account as evidence shows it."""
         c = self.columns
@@ -163,6 +175,8 @@ class AccountTable:
             tls_agent=int(c["tls_agent"][slot]) or None,
             banned=bool(c["banned"][slot]),
             foreign_turns=int(c["foreign_turns"][slot]),
+            leaked=int(c["leaked"][slot]),
+            refused=int(c["refused"][slot]),
         )
 
     def snapshot(self) -> bytes:

@@ -17,6 +17,7 @@ _ATLAS: Final[dict[str, tuple[str, ...]]] = {
     "elicitation": ("AML.T0024.002",),
     "signature_replay": ("AML.T0024.002", "AML.T0012"),
     "foreign_turns": ("AML.T0024.002", "AML.T0005.001"),
+    "leakage": ("AML.T0024.002", "AML.T0054"),
     "even_shares": ("AML.T0040",),
     "shared_infrastructure": ("AML.T0021",),
     "young_accounts": ("AML.T0021",),

@@ -43,7 +43,7 @@ class Cohort(msgspec.Struct):
 def harvests(member: MemberRow) -> bool:
     """Is there evidence of harvesting against a member itself?"""
     row = member.row
-    return member.elicit_strong + member.elicit_weak > 0 or row.replayed > 0 or row.foreign_turns > 0
+    return member.elicit_strong + member.elicit_weak > 0 or max(row.replayed, row.foreign_turns, row.leaked) > 0
 
 
 class Campaign(msgspec.Struct):

@@ -18,6 +18,7 @@ from detectors.campaign_state import SHARDS, Campaign, Changes, Cohort, harvests
 from detectors.elicitation import KIND as ELICITATION
 from detectors.evidence_queue import EvidenceQueue
 from detectors.foreign_turns import KIND as TURNS
+from detectors.leakage import KIND as LEAK
 from detectors.params import CampaignParams, DetectorParams
 from detectors.population import ANSWERS, SIGNATURES
 from detectors.reference import Reference
@@ -31,9 +32,10 @@ _GROWTH: Final = 1.1  # a cohort is judged again when it grew by a tenth
 _REJUDGE: Final = 2.0  # a campaign's evidence is renewed when its cohort has doubled
 _TOLD: Final = 1.25  # an alert is updated without new accounts when its requests grew by a quarter
 _MIN_LINKS: Final = 3  # accounts that hold a campaign's rare values before a cohort is tied to it
-_PRIOR: Final = {ELICITATION: 0.0005, REPLAY: 0.001, TURNS: 0.02}
+_PRIOR: Final = {ELICITATION: 0.0005, REPLAY: 0.001, TURNS: 0.02, LEAK: 0.01}
 _SEEN: Final = (SIGNATURES, ANSWERS)
 _PRIOR_WEIGHT: Final = 200.0
+_CLIENTS: Final = frozenset({"asn_agent", "tls_agent"})
 _QUEUED: Final = ("source", "waiting")
 
 
@@ -264,10 +266,15 @@ class CampaignCore:
         return rates
 
     def _linked(self, cohort: Cohort) -> Campaign | None:
-        """The campaign that holds the same rare infrastructure as an alerting cohort."""
+        """The campaign that holds the same rare infrastructure as an alerting cohort.
+
+        A rare client alone ties no cohort whose accounts were picked by a finding with honest causes: it holds
+        whoever does the same anywhere, and two operators may well run one program.
+        """
         least = max(self._params.link_share * len(cohort.members), _MIN_LINKS)
+        picked = cohort.kind in judgement.HONEST_CAUSES
         for campaign in sorted(self._campaigns.values(), key=lambda c: (c.founded, c.id)):
-            values = {field: set(held) for field, held in campaign.values.items()}
+            values = {f: set(held) for f, held in campaign.values.items() if not (picked and f in _CLIENTS)}
             held = sum(coordination.holds_any(member.row, values) for member in cohort.members.values())
             if campaign.status != "closed" and held >= least:
                 return campaign

@@ -21,7 +21,8 @@ from detectors.cohorts import CohortBook, Touch
 from detectors.config import DetectConfig
 from detectors.contract import Detector, Report, Tick, Touches
 from detectors.foreign_turns import ForeignTurns
-from detectors.frame import ABSENT, RANKS, EventFrame, FrameBuilder, concat, event_order
+from detectors.frame import ABSENT, RANKS, RESPONSE, EventFrame, FrameBuilder, concat, event_order
+from detectors.leakage import Leakage
 from detectors.population import ANSWERS, SIGNATURES, PopulationSample
 from detectors.signature_replay import SignatureReplay
 from detectors.template_family import KIND as TEMPLATE
@@ -38,7 +39,7 @@ _DAY_MS: Final = 86_400_000
 _HOUR_MS: Final = 3_600_000
 _ENRICHMENT: Final = ("payment", "email_domain", "signup", "created")
 _FINGERPRINTS: Final = ("ip_prefix", "asn_agent", "tls_agent")
-_SEEN: Final = {SignatureReplay.name: SIGNATURES, ForeignTurns.name: ANSWERS}
+_SEEN: Final = {SignatureReplay.name: SIGNATURES, ForeignTurns.name: ANSWERS, Leakage.name: ANSWERS}
 
 
 class TickOutput(msgspec.Struct):
@@ -176,7 +177,7 @@ class Lane:
     def _seen(self) -> dict[str, bool]:
         """What responses carried so far, as the detectors that need it know."""
         ready = {detector.name: detector.ready for detector in self._detectors}
-        return {field: ready.get(name, False) for name, field in _SEEN.items()}
+        return {field: any(ready.get(n, False) for n, f in _SEEN.items() if f == field) for field in _SEEN.values()}
 
     def _slots(self, end: int, frame: EventFrame) -> I64:
         """The account slot of each event; ABSENT where an event has no account."""
@@ -213,7 +214,7 @@ class Lane:
             accounts[name][tick.slot[requests[value != 0]]] = value[value != 0]
 
     def _count(self, tick: Tick, reports: list[tuple[Detector, Report]]) -> None:
-        """Add the tick's requests, and what detectors counted in them, to the account table.
+        """Add the tick's requests and responses, and what detectors counted in them, to the account table.
 
         A detector in the shadow counts in the columns that it alone reads, never in those that evidence shows.
         """
@@ -226,6 +227,8 @@ class Lane:
         np.add.at(accounts["requests"], slot, 1)
         hour = (frame.ts[requests] // _HOUR_MS % 24).astype(np.int32)
         np.bitwise_or.at(accounts["hours"], slot, np.int32(1) << hour)
+        responses = np.flatnonzero(frame.rank == RESPONSE)
+        accounts.hear(tick.slot[responses], frame.answered[responses])
         for detector, report in reports:
             for column, (rows, amounts) in report.counts.items():
                 if detector.name in self._shadow and column in AccountRow.__struct_fields__:

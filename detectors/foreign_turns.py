@@ -87,19 +87,18 @@ class ForeignTurns:
 
     def score(self, tick: Tick) -> Report:
         """New foreign turns a request; nothing while no response ever carried a text."""
-        counts = self._answers(tick)
         if not self._any_given:
-            return Report(no_findings(), [no_touches(KIND)], counts)
+            return Report(no_findings(), [no_touches(KIND)], {})
         turns = self._read(tick.frame)
         if not len(turns.owner):
-            return Report(no_findings(), [no_touches(KIND)], counts)
+            return Report(no_findings(), [no_touches(KIND)], {})
         size = len(tick.frame)
         own = np.bincount(turns.owner[turns.known & turns.fresh], minlength=size)
         foreign = self._foreign(tick, turns)
         news = np.bincount(turns.owner[foreign], minlength=size)
         row = np.flatnonzero(news)
         mine = np.flatnonzero(own)
-        counts |= {
+        counts = {
             "own_turns": (mine, own[mine]),
             "other_turns": (row, news[row]),
             "other_requests": (row, np.ones(len(row), np.int64)),
@@ -130,12 +129,6 @@ class ForeignTurns:
         touches = Touches(KIND, hit, np.full(len(hit), FOREIGN), shown[prevails], {})
         counts["foreign_turns"] = (hit, news[hit])
         return Report(Findings(row, score, np.full(len(row), usual), evidence), [touches], counts)
-
-    @staticmethod
-    def _answers(tick: Tick) -> dict[str, tuple[I64, I64]]:
-        answered = tick.frame.answered
-        rows = {name: np.flatnonzero(answered == value) for name, value in (("answered", 1), ("mute", 0))}
-        return {name: (row, np.ones(len(row), np.int64)) for name, row in rows.items() if len(row)}
 
     def _foreign(self, tick: Tick, turns: _Turns) -> Bools:
         """Turns that are news to their account, that it was not given, and that few others carry."""

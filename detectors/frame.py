@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from detectors.config import DetectConfig
 from detectors.hashing import U64, hash_strings
+from detectors.reasoning_tags import names_tag, tagged_chars
 from detectors.text import Ragged, concat_ragged, normalise, text_shingles
 from detectors.turns import Turn, assistant_turns, turn_of
 from schemas.events import Account, Client, Enforcement, Event, Message, Part, Release, Request, Response, encode_event
@@ -28,6 +29,7 @@ RESPONSE: Final = 4
 # Ranks order events of the same millisecond: what is known about an account comes before what it does.
 RANKS: Final[dict[type, int]] = {Release: 0, Account: 1, Enforcement: 2, Request: REQUEST, Response: RESPONSE}
 
+_CUT: Final = frozenset({"length", "max_tokens"})  # finish reasons of an answer that hit its limit
 _TOOL_CALL: Final = ("tool", "function")  # how finish reasons begin that call one
 
 ABSENT: Final = -1
@@ -46,6 +48,8 @@ class EventFrame(NamedTuple):
         tokens: (n, 3) input, output, reasoning tokens of a response, or ABSENT. refused: (n,) or ABSENT.
         answered: (n,) of a response: 1 if all that it said is known (its text, or that it failed, refused or called
             a tool instead), 0 if a text is missing; ABSENT for other events.
+        visible, thought: (n,) characters of a response's text, and of the reasoning in tags that it opens with; or
+            ABSENT. names_tags: (n,) 1 if a request's texts name a tag for reasoning, else 0; ABSENT without text.
         strong, weak: (n,) bit masks of elicitation patterns, by their place in the pattern file.
         text_code, system_code: (n,) row of `shingles` and of `texts`; ABSENT without text.
         shingles: shingle hashes of the distinct texts of the frame.
@@ -71,6 +75,9 @@ class EventFrame(NamedTuple):
     tokens: I64
     refused: NDArray[np.int8]
     answered: NDArray[np.int8]
+    visible: I64
+    thought: I64
+    names_tags: NDArray[np.int8]
     strong: U64
     weak: U64
     text_code: I64
@@ -158,6 +165,7 @@ class FrameBuilder:
         banned = np.full(n, ABSENT, np.int8)
         refused = np.full(n, ABSENT, np.int8)
         answered = np.full(n, ABSENT, np.int8)
+        visible, thought = np.full(n, ABSENT, np.int64), np.full(n, ABSENT, np.int64)
         tokens = np.full((n, 3), ABSENT, np.int64)
         issued: list[Sequence[str]] = [()] * n
         presented: list[Sequence[str]] = [()] * n
@@ -184,7 +192,10 @@ class FrameBuilder:
                 if event.refused is not None:
                     refused[i] = event.refused
                 answered[i] = event.text is not None or _says_nothing(event)
-                turns[i] = (turn_of(event.text),) if event.text else ()
+                if event.text is not None:
+                    turns[i] = (turn_of(event.text),)
+                    visible[i] = len(event.text)
+                    thought[i] = tagged_chars(event.text, cut=event.finish_reason in _CUT)
                 if event.usage is not None:
                     usage = event.usage
                     tokens[i] = [ABSENT if v is None else v for v in (usage.input, usage.output, usage.reasoning)]
@@ -214,6 +225,9 @@ class FrameBuilder:
             tokens=tokens,
             refused=refused,
             answered=answered,
+            visible=visible,
+            thought=thought,
+            names_tags=_any_of([names_tag(text) for text in distinct], text_code, system_code),
             strong=_either(masks.strong, text_code, system_code),
             weak=_either(masks.weak, text_code, system_code),
             text_code=text_code,
@@ -297,6 +311,12 @@ def _either(mask: U64, *codes: I64) -> U64:
     for code in codes:
         out |= padded[code]
     return out
+
+
+def _any_of(flags: list[bool], *codes: I64) -> NDArray[np.int8]:
+    """Whether any of an event's texts has a flag; ABSENT where it has no text."""
+    padded = np.append(np.array(flags, np.int8), np.int8(ABSENT))
+    return np.asarray(np.maximum.reduce([padded[code] for code in codes]))
 
 
 def _hash_ragged(rows: list[Sequence[str]]) -> Ragged:

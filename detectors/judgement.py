@@ -16,6 +16,7 @@ from detectors.campaign_state import Cohort
 from detectors.coordination import Owner, Test, bits_of, poisson_tail
 from detectors.elicitation import KIND as ELICITATION
 from detectors.foreign_turns import KIND as TURNS
+from detectors.leakage import KIND as LEAK
 from detectors.params import CampaignParams
 from detectors.population import FIELDS
 from detectors.reference import Reference
@@ -30,13 +31,14 @@ from schemas.evidence import MemberRow
 _STRONG_TEMPLATE_BITS: Final = 4.0
 _WEAK_TEMPLATE_BITS: Final = 1.3
 _SWEEP_CAP: Final = 2.0
-# Customers who bring conversations from another provider, or edit what they were answered, are common enough:
-# their number alone is no more than what a campaign needs besides.
-_TURNS_CAP: Final = 3.0
+# Customers who bring conversations from another provider, edit what they were answered, or have their model think
+# aloud in tags are common enough: their number alone leaves most of the case to be made.
+_HONEST_CAP: Final = 3.0
 _VARIANTS: Final = 64
 _MOST: Final = 0.5
 
-_HONEST_CAUSES: Final = frozenset({TURNS})
+HONEST_CAUSES: Final = frozenset({TURNS, LEAK})
+"""Kinds of cohort whose finding honest accounts have too, if few."""
 
 _Harvest = Callable[[Cohort, list[MemberRow], dict[str, float], CampaignParams], dict[str, Test]]
 
@@ -132,7 +134,8 @@ def _template(
         )
     found = {
         "signature_replay": (REPLAY, sum(member.row.replayed > 0 for member in members), params.signal_cap_bits),
-        "foreign_turns": (TURNS, sum(member.row.foreign_turns > 0 for member in members), _TURNS_CAP),
+        "foreign_turns": (TURNS, sum(member.row.foreign_turns > 0 for member in members), _HONEST_CAP),
+        "leakage": (LEAK, sum(member.row.leaked > 0 for member in members), _HONEST_CAP),
     }
     for name, (kind, count, cap) in found.items():
         if count:
@@ -169,7 +172,8 @@ _HARVEST: Final[dict[str, _Harvest]] = {
     TEMPLATE: _template,
     ELICITATION: _suspects("elicitation"),
     REPLAY: _suspects("signature_replay"),
-    TURNS: _suspects("foreign_turns", _TURNS_CAP),
+    TURNS: _suspects("foreign_turns", _HONEST_CAP),
+    LEAK: _suspects("leakage", _HONEST_CAP),
 }
 
 
@@ -211,7 +215,7 @@ def is_member(member: MemberRow, cohort: Cohort, values: dict[str, set[int]]) ->
     """
     if coordination.holds_any(member.row, values):
         return True
-    if is_owned(member, cohort.owners) or cohort.kind in _HONEST_CAUSES:
+    if is_owned(member, cohort.owners) or cohort.kind in HONEST_CAUSES:
         return False
     if cohort.kind == ELICITATION and not cohort.acts_as_one:
         return False

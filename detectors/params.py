@@ -123,6 +123,23 @@ class ForeignTurnParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields
     ] = 3
 
 
+class LeakageParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Answers that show reasoning which their request forced out, and refusals of such requests."""
+
+    enabled: bool = True
+    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = False
+    report_floor: Annotated[float, Meta(ge=0, le=1, description="signals below this score are not written")] = 0.5
+    min_chars: Annotated[
+        int, Meta(ge=1, le=100_000, description="a shorter block of reasoning in an answer says nothing")
+    ] = 200
+    wait_minutes: Annotated[
+        float, Meta(gt=0, le=1440, description="a response later than this is not joined to its request")
+    ] = 15.0
+    capacity: Annotated[
+        int, Meta(ge=64, le=10_000_000, description="requests per partition that wait for their responses")
+    ] = 16_384
+
+
 class PopulationParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """The live reference: a uniform sample of accounts, each counting once."""
 
@@ -156,6 +173,7 @@ class DetectorParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     template_family: TemplateParams = TemplateParams()
     signature_replay: ReplayParams = ReplayParams()
     foreign_turns: ForeignTurnParams = ForeignTurnParams()
+    leakage: LeakageParams = LeakageParams()
     population: PopulationParams = PopulationParams()
     cohorts: CohortParams = CohortParams()
 

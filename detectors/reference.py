@@ -42,9 +42,10 @@ class Reference:
             "elicitation": np.array([row.elicit_strong > 0 for row in rows], np.bool_),
             "replay": np.array([row.replayed > 0 for row in rows], np.bool_),
             "turns": np.array([row.foreign_turns > 0 for row in rows], np.bool_),
+            "leak": np.array([row.leaked > 0 for row in rows], np.bool_),
         }
         # A suspect tells nothing about what honest accounts have in common.
-        honest = [row.elicit_strong == row.replayed == row.foreign_turns == 0 for row in rows]
+        honest = [row.elicit_strong == row.replayed == row.foreign_turns == row.leaked == 0 for row in rows]
         self._columns: dict[str, U64] = {
             field: np.array(
                 [(getattr(row, field) or 0) if said else 0 for row, said in zip(rows, honest, strict=True)], np.uint64

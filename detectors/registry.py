@@ -9,6 +9,7 @@ from detectors.contract import Detector
 from detectors.elicitation import Elicitation
 from detectors.foreign_turns import ForeignTurns
 from detectors.hashing import KeyedHasher
+from detectors.leakage import Leakage
 from detectors.params import DetectorParams
 from detectors.pattern_scan import PatternScanner
 from detectors.signature_replay import SignatureReplay
@@ -28,6 +29,7 @@ REGISTRY: Final[dict[str, Callable[[Parts], Detector]]] = {
     "template_family": lambda parts: TemplateFamily(parts.params.template_family, parts.params.features),
     "signature_replay": lambda parts: SignatureReplay(parts.params.signature_replay, parts.hasher),
     "foreign_turns": lambda parts: ForeignTurns(parts.params.foreign_turns, parts.hasher),
+    "leakage": lambda parts: Leakage(parts.params.leakage, parts.scanner),
 }
 
 

@@ -13,15 +13,18 @@ from typing import Final
 
 from schemas.events import Message
 
-_END: Final = 96  # characters of an end that count, white space aside: some twenty words, which hardly repeat
+_END: Final = 96  # bytes of an end that count, white space aside: some twenty words, which hardly repeat
 _READ: Final = 144  # characters of which they are taken, so that indentation leaves enough
+
+_LOWER: Final = bytes(range(256)).lower()
+_WHITE: Final = b" \t\n\r\f\v"
 
 Turn = tuple[int, int]
 """Hashes of the head and of the tail of a turn; never 0."""
 
 
 def turn_of(text: str) -> Turn:
-    """The two ends of a turn, without white space and in lower case.
+    """The two ends of a turn, without white space and in lower case (of ASCII: clients re-wrap, they do not re-spell).
 
     >>> turn_of("Certainly.\\n  Here it is") == turn_of(" certainly. here it is ")
     True
@@ -32,11 +35,13 @@ def turn_of(text: str) -> Turn:
 # A turn comes as a response and then in every further request of its conversation.
 @lru_cache(maxsize=32_768)
 def _ends(head: str, tail: str) -> Turn:
-    return _hash("".join(head.lower().split())[:_END]), _hash("".join(tail.lower().split())[-_END:])
+    first = head.encode().translate(_LOWER, _WHITE)[:_END]
+    last = tail.encode().translate(_LOWER, _WHITE)[-_END:]
+    return _hash(first), _hash(last)
 
 
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") or 1
+def _hash(data: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little") or 1
 
 
 def assistant_turns(messages: Sequence[Message], limit: int, min_chars: int) -> list[Turn]:

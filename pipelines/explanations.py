@@ -29,6 +29,10 @@ SIGNALS: Final[dict[str, SignalText]] = {
         "histories hold assistant turns that this provider never gave to their account",
         "ask whether a product stands behind them that routes between providers or imports conversations",
     ),
+    "leakage": SignalText(
+        "answers show the reasoning that their request forced out, in tags or told in the open",
+        "read what the request asks for: a product may have its model think aloud in tags of its own",
+    ),
     "even_shares": SignalText(
         "the accounts carry nearly equal shares of the work, as a load balancer would give them",
         "compare with the customer's own scheduler if all accounts are one customer's",
@@ -48,9 +52,9 @@ BLIND: Final[dict[str, str]] = {
     "request.signatures": "requests reported no reasoning signatures: their replay was not seen",
     "response.signatures": "responses reported no reasoning signatures: which ones were issued was not seen",
     "request.messages": "requests carried no messages: turns of another model in them were not seen",
-    "response.text": "responses carried no text: foreign turns were not seen",
+    "response.text": "responses carried no text: foreign turns and leaked reasoning were not seen",
     "signatures": "no response carried a reasoning signature: their replay was not seen",
-    "answers": "no response carried a text: foreign turns in histories were not seen",
+    "answers": "no response carried a text: foreign turns and leaked reasoning were not seen",
     "payment": "accounts came without `payment`: shared cards were not seen",
     "email_domain": "accounts came without `email_domain`: shared mail domains were not seen",
     "signup": "accounts came without `signup_ip`: sign-ups from one network were not seen",

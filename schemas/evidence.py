@@ -33,6 +33,8 @@ class AccountRow(Struct, array_like=True, gc=False):
     tls_agent: int | None
     banned: bool = False
     foreign_turns: int = 0
+    leaked: int = 0
+    refused: int = 0
 
 
 class MemberRow(Struct, array_like=True, gc=False):

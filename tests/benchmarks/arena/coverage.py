@@ -16,6 +16,8 @@ COVERED: Final[dict[str, tuple[str, ...]]] = {
     # A relay's histories are foreign as well. The cleaner pastes what another model thought into the user's turn, so
     # it holds no assistant turn at all.
     "foreign_turns": ("user_replay", "relay"),
+    # Of the shapes, only this one's answers show reasoning in tags; a sweep's are refused.
+    "leakage": ("two_pools", "technique_sweep"),
 }
 
 EXCLUSIONS: Final[dict[str, str]] = {}

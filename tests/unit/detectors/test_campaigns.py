@@ -279,6 +279,21 @@ class TestAlerts:
         assert (alert.version, alert.requests_total, alert.accounts) == (2, total, [])
         assert core.flush() == []
 
+    @pytest.mark.parametrize(("kind", "apart"), [("leak", True), ("turns", True), ("replay", False)])
+    def test_a_rare_client_alone_ties_no_suspects_of_a_finding_with_honest_causes(self, kind: str, apart: bool) -> None:
+        core = ready()
+        decided(core, cohort(pool(60, tls_agent=999), tick=at(1)), tick=at(1))
+        findings = {"leak": {"leaked": 5}, "turns": {"foreign_turns": 5}, "replay": {"replayed": 5}}[kind]
+        rows = [one.row for one in pool(40, prefix="other", elicit_strong=0, tls_agent=999, **findings)]
+        others = [
+            msgspec.structs.replace(row, **{f: getattr(row, f) + 5000 for f in ("payment", "signup", "ip_prefix")})
+            for row in rows
+        ]
+        suspects = [MemberRow(row, row.requests, 0, 0, row.first_seen, row.last_seen) for row in others]
+        alerts = decided(core, cohort(suspects, kind=kind, key="k9", tick=at(2)), tick=at(2))
+        assert len(named(alerts)) == 40
+        assert len(core.campaigns) == (2 if apart else 1)
+
 
 class TestSources:
     """Decisions depend neither on the order in which sources speak nor on repeated messages."""

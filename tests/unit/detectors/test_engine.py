@@ -209,7 +209,7 @@ class TestIndependence:
 
     def test_the_expected_outcome_says_something(self) -> None:
         kinds = {e["kind"] for output in undisturbed() for e in output["evidence"] if e["type"] == "cohort"}
-        assert kinds == {"elicitation", "template", "replay", "turns"}
+        assert kinds == {"elicitation", "template", "replay", "turns", "leak"}
 
 
 class TestSnapshot:
@@ -408,9 +408,14 @@ class TestAccountAlerts:
 
 
 class TestShadow:
-    @pytest.mark.parametrize("name", ["elicitation", "template_family", "signature_replay", "foreign_turns"])
+    @pytest.mark.parametrize("name", ["elicitation", "template_family", "signature_replay", "foreign_turns", "leakage"])
     def test_a_detector_in_the_shadow_counts_for_nothing(self, name: str) -> None:
-        kind = {"template_family": "template", "signature_replay": "replay", "foreign_turns": "turns"}.get(name, name)
+        kind = {
+            "template_family": "template",
+            "signature_replay": "replay",
+            "foreign_turns": "turns",
+            "leakage": "leak",
+        }.get(name, name)
         plainly, shadowed = Rig(), Rig(tune(**{name: {"shadow": True}}))
         outputs = []
         for rig in (plainly, shadowed):
@@ -418,7 +423,12 @@ class TestShadow:
             outputs.append(rig.flush())
         assert kind in {e.kind for e in cohorts(outputs[0])}
         assert kind not in {e.kind for e in cohorts(outputs[1])}
-        columns = {"elicitation": "elicit_strong", "signature_replay": "replayed", "foreign_turns": "foreign_turns"}
+        columns = {
+            "elicitation": "elicit_strong",
+            "signature_replay": "replayed",
+            "foreign_turns": "foreign_turns",
+            "leakage": "leaked",
+        }
         column = columns.get(name)
         if column is not None:
             counts = [getattr(one, column) for one in shadowed.rows().values()]

@@ -89,6 +89,36 @@ def test_absent_is_not_zero() -> None:
     assert none.created[1] == 0
 
 
+def test_what_a_response_says_and_what_it_leaves_unsaid() -> None:
+    thought = "<thinking>Let me see.</thinking>"
+    frame = build(
+        response("a", 1, text=f"{thought}Yes."),
+        response("a", 2, text="<thinking>Let me", finish_reason="length"),
+        response("a", 3, text=""),
+        response("a", 4),
+        response("a", 5, status=529),
+        response("a", 6, finish_reason="tool_calls"),
+        request("a", 7, "hello", turns=["Certainly, here is what you wanted to know.", "Yes."]),
+    )
+    assert frame.answered.tolist() == [1, 1, 1, 0, 1, 1, ABSENT]
+    assert frame.visible.tolist() == [len(thought) + 4, 16, 0, *[ABSENT] * 4]
+    assert frame.thought.tolist() == [11, 6, 0, *[ABSENT] * 4]
+    assert frame.turns.lengths.tolist() == [2, 2, 2, 0, 0, 0, 2], "the short one says nothing"
+    assert not any("let me" in text for text in frame.texts), "what was answered is not kept"
+
+
+def test_a_tag_is_named_in_the_system_or_the_user_text() -> None:
+    frame = build(
+        request("a", 1, "Use <scratchpad> tags"),
+        request("a", 2, "hello", system="Use <scratchpad> tags"),
+        request("a", 3, "Use <h1> tags"),
+        request("a", 4, system="Be kind"),
+        request("a", 5),
+        response("a", 6, text="<scratchpad>"),
+    )
+    assert frame.names_tags.tolist() == [1, 1, 0, 0, ABSENT, ABSENT]
+
+
 def test_empty_strings_are_absent() -> None:
     frame = build(
         request("a", 1, "", system="", client=Client(ip="", user_agent="", tls="", asn=7)),

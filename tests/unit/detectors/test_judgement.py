@@ -19,7 +19,7 @@ from tests.unit.detectors.test_sketches import hashes
 from tests.unit.detectors.traffic import DAY, START
 
 PARAMS = CampaignParams()
-RATES = {"elicitation": 0.0005, "replay": 0.001, "turns": 0.002, "accounts": 5000.0}
+RATES = {"elicitation": 0.0005, "replay": 0.001, "turns": 0.002, "leak": 0.001, "accounts": 5000.0}
 
 
 def weigh(members: list[MemberRow], *, kind: str = "template", variants: int = 64, **more: Any) -> Judgement:
@@ -64,7 +64,12 @@ class TestCampaigns:
         assert verdict.harvest["foreign_turns"].evidence == {"accounts": 60, "expected": 0.12}
         assert verdict.harvest["foreign_turns"].bits < PARAMS.signal_cap_bits, "they have honest causes as well"
 
-    @pytest.mark.parametrize("kind", ["elicitation", "replay", "turns"])
+    def test_a_pool_that_forces_reasoning_into_tags_is_found_by_what_leaked(self) -> None:
+        verdict = weigh(pool(60, elicit_strong=0, leaked=9), variants=500)
+        assert verdict.alerts(PARAMS)
+        assert verdict.harvest["leakage"].evidence == {"accounts": 60, "expected": 0.06}
+
+    @pytest.mark.parametrize("kind", ["elicitation", "replay", "turns", "leak"])
     def test_suspects_of_one_finding_with_common_infrastructure_alert(self, kind: str) -> None:
         verdict = weigh(pool(40), kind=kind)
         assert verdict.alerts(PARAMS)
@@ -81,6 +86,9 @@ class TestCampaigns:
 
 class TestLookAlikes:
     """Each shares something with a campaign, and none may alert."""
+
+    def test_strangers_whose_products_think_aloud_in_tags(self) -> None:
+        assert not weigh(as_members(300, seed=28, leaked=12), kind="leak", variants=900).alerts(PARAMS)
 
     @pytest.mark.parametrize("kind", ["template", "turns"])
     def test_strangers_who_bring_conversations_from_another_provider(self, kind: str) -> None:
@@ -210,8 +218,8 @@ def test_harvest_of_a_template_does_not_grow_with_its_accounts() -> None:
 
 
 def test_no_signal_counts_for_more_than_its_cap() -> None:
-    for kind in ("template", "elicitation", "replay", "turns"):
-        verdict = weigh(pool(2000, replayed=9, foreign_turns=9), kind=kind, variants=64)
+    for kind in ("template", "elicitation", "replay", "turns", "leak"):
+        verdict = weigh(pool(2000, replayed=9, foreign_turns=9, leaked=9), kind=kind, variants=64)
         for test in (*verdict.harvest.values(), *verdict.coordination.values()):
             assert test.bits <= PARAMS.signal_cap_bits
 
@@ -261,9 +269,10 @@ class TestMembership:
         assert self.of(member("a", requests=9), "replay", as_one=False)
         assert self.of(member("a", requests=9), "template", as_one=False)
 
-    def test_foreign_turns_have_honest_causes_so_they_name_only_who_holds_the_infrastructure(self) -> None:
-        assert not self.of(member("router", requests=900), "turns")
-        assert self.of(member("a", requests=9, part=4, payment=1), "turns")
+    @pytest.mark.parametrize("kind", ["turns", "leak"])
+    def test_a_finding_with_honest_causes_names_only_who_holds_the_infrastructure(self, kind: str) -> None:
+        assert not self.of(member("router", requests=900), kind)
+        assert self.of(member("a", requests=9, part=4, payment=1), kind)
 
     @pytest.mark.parametrize("kind", ["template", "elicitation", "replay"])
     def test_who_belongs_to_an_open_customer_needs_the_infrastructure(self, kind: str) -> None:

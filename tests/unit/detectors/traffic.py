@@ -14,7 +14,7 @@ from detectors.accounts import AccountTable
 from detectors.config import DetectConfig
 from detectors.contract import Detector, Report, Tick
 from detectors.engine import Lane, TickOutput
-from detectors.frame import RANKS, EventFrame, FrameBuilder, concat, event_order
+from detectors.frame import RANKS, RESPONSE, EventFrame, FrameBuilder, concat, event_order
 from detectors.params import (
     AccountParams,
     DetectorParams,
@@ -25,7 +25,7 @@ from detectors.params import (
 from detectors.patterns import Pattern, PatternCases, PatternFile
 from detectors.registry import Parts
 from pipelines.config import load_config
-from schemas.events import Account, Client, Event, Message, Request, Response
+from schemas.events import Account, Client, Event, Message, Request, Response, Usage
 
 KEY: Final = b"0123456789abcdef"
 TICK: Final = 10_000
@@ -150,7 +150,8 @@ def traffic(ticks: int = 6, seed: int = 1, accounts: int = 5) -> list[Event]:
     """A stream in which every detector has something to say, and honest traffic beside it.
 
     `accounts` accounts send one skeleton, ask for reasoning, and present signatures that honest ones were given
-    and turns that nobody was given; as many honest ones send texts of their own with their own history.
+    and turns that nobody was given, and are shown reasoning; as many honest ones send texts of their own with
+    their own history.
     """
     rng, answers = random.Random(seed), random.Random(seed + 1)
     given = {n: words_of(answers, 9) for n in range(accounts)}
@@ -177,7 +178,9 @@ def traffic(ticks: int = 6, seed: int = 1, accounts: int = 5) -> list[Event]:
                 "turns": [words_of(answers, 9)],
             }
             events.append(request(f"bad{n}", ts, text, **more))
-            events.append(response(f"bad{n}", ts + 1, text=words_of(answers, 9)))
+            shown = f"<thinking>{words_of(answers, 40)}</thinking>{words_of(answers, 9)}"
+            answer: dict[str, Any] = {"text": shown, "usage": Usage(output=90, reasoning=5)}
+            events.append(response(f"bad{n}", ts + 1, name=f"bad{n}-{ts}", **answer))
     return events
 
 
@@ -226,6 +229,8 @@ class Stand:
         report = self.detector.score(tick)
         self.detector.learn(tick)
         np.add.at(self.accounts["requests"], tick.slot[tick.requests()], 1)
+        responses = np.flatnonzero(tick.frame.rank == RESPONSE)
+        self.accounts.hear(tick.slot[responses], tick.frame.answered[responses])
         for column, (rows, amounts) in report.counts.items():
             np.add.at(self.accounts[column], tick.slot[rows], amounts)
         return report
