@@ -4,8 +4,8 @@ An answer is joined to its request, within a bounded time and table: only reques
 strong pattern or by naming a tag for it, wait for their answers. An answer counts as a leak
 
 * if it opens with a block of reasoning in tags, and its request matched a strong pattern;
-* if it opens with such a block, its request named the tag, and the block is longer than the reasoning that the
-  model kept hidden: the reasoning moved from where it is hidden to where it can be read;
+* if it opens with such a block, its request named the tag, and the block is four times as long as the reasoning
+  that the model kept hidden: the reasoning moved from where it is hidden to where it can be read;
 * if its request matched a strong pattern, and it is much longer than answers to most accounts are.
 
 A product that has its model think aloud in tags, with no hidden reasoning to move, is reported under the floor
@@ -34,6 +34,8 @@ LEAKS: Final = np.uint64(1)
 
 _REASONING: Final = 2  # column of `tokens`
 _CHARS_PER_TOKEN: Final = 4  # of English text, about
+# A model that is told to think aloud thinks less in hiding, but not at once next to nothing.
+_MOVED_TIMES: Final = 4
 _BINS: Final = 32  # lengths of answers, in powers of two
 _USUAL: Final = 0.9  # of the accounts get answers no longer than this
 _KNOWN: Final = 50  # accounts before a usual length is spoken of
@@ -111,7 +113,7 @@ class Leakage:
         block = (thought >= self._params.min_chars) & ~refused
         hidden = frame.tokens[row, _REASONING]
         # Absent is not zero: where hidden reasoning is unknown, or where there is none, nothing was moved.
-        moved = (hidden > 0) & (thought > _CHARS_PER_TOKEN * hidden)
+        moved = (hidden > 0) & (thought > _MOVED_TIMES * _CHARS_PER_TOKEN * hidden)
         told = strong & ~refused & (visible > self._usual_length())
         score = np.zeros(len(row))
         score[strong & refused] = _REFUSED

@@ -113,7 +113,7 @@ class TestLookAlikes:
         self.quiet(call("a", LATER, "Which bike?", f"<card>{THOUGHT}</card>{ANSWER}", system=system))
 
     @pytest.mark.parametrize(
-        "usage", [None, Usage(output=900), Usage(output=900, reasoning=0), Usage(output=300, reasoning=2000)]
+        "usage", [None, Usage(output=900), Usage(output=900, reasoning=0), Usage(output=300, reasoning=90)]
     )
     def test_a_product_that_has_its_model_think_aloud(self, usage: Usage | None) -> None:
         """Nothing was moved where no reasoning is hidden, where it is unknown, or where more stays hidden."""
