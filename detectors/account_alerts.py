@@ -32,7 +32,10 @@ class _Rule(NamedTuple):
 _RULES: Final = (
     _Rule("elicitation", "elicit_strong", 0, ["AML.T0024.002"]),
     _Rule("signature_replay", "replayed", 1, ["AML.T0024.002", "AML.T0012"]),
+    _Rule("sampling_sweep", "swept", 2, ["AML.T0024.002"]),
 )
+COLUMNS: Final = frozenset(rule.column for rule in _RULES)
+"""Columns of the account table that alert on an account alone."""
 
 
 def alert_id(detector: str, entity: str) -> str:
@@ -47,6 +50,7 @@ def due(tick: Tick, accounts: AccountTable, config: DetectConfig) -> list[Alert]
     thresholds = {
         "elicitation": config.params.elicitation.account_requests,
         "signature_replay": config.params.signature_replay.account_signatures,
+        "sampling_sweep": config.params.sampling_sweep.account_requests,
     }
     for rule in _RULES:
         threshold = thresholds[rule.detector]

@@ -42,6 +42,10 @@ _COLUMNS: Final[dict[str, Any]] = {
     "mute": np.int32,
     "leaked": np.int32,
     "refused": np.int32,
+    "sampled": np.int32,
+    "combinations": np.int32,
+    "probes": np.int32,
+    "swept": np.int32,
 }
 ROW_BYTES: Final = sum(np.dtype(kind).itemsize for kind in _COLUMNS.values())
 

@@ -39,6 +39,7 @@ _DAY_MS: Final = 86_400_000
 _HOUR_MS: Final = 3_600_000
 _ENRICHMENT: Final = ("payment", "email_domain", "signup", "created")
 _FINGERPRINTS: Final = ("ip_prefix", "asn_agent", "tls_agent")
+_TELLING: Final = frozenset(AccountRow.__struct_fields__) | account_alerts.COLUMNS
 _SEEN: Final = {SignatureReplay.name: SIGNATURES, ForeignTurns.name: ANSWERS, Leakage.name: ANSWERS}
 
 
@@ -216,7 +217,7 @@ class Lane:
     def _count(self, tick: Tick, reports: list[tuple[Detector, Report]]) -> None:
         """Add the tick's requests and responses, and what detectors counted in them, to the account table.
 
-        A detector in the shadow counts in the columns that it alone reads, never in those that evidence shows.
+        A detector in the shadow counts in the columns that it alone reads, never in those of evidence and alerts.
         """
         accounts, frame = self._accounts, tick.frame
         requests = tick.requests()
@@ -231,7 +232,7 @@ class Lane:
         accounts.hear(tick.slot[responses], frame.answered[responses])
         for detector, report in reports:
             for column, (rows, amounts) in report.counts.items():
-                if detector.name in self._shadow and column in AccountRow.__struct_fields__:
+                if detector.name in self._shadow and column in _TELLING:
                     continue
                 np.add.at(accounts[column], tick.slot[rows], amounts.astype(np.int32))
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from detectors.config import DetectConfig
 from detectors.hashing import U64, hash_strings
 from detectors.reasoning_tags import names_tag, tagged_chars
+from detectors.sampling import sampling_of
 from detectors.text import Ragged, concat_ragged, normalise, text_shingles
 from detectors.turns import Turn, assistant_turns, turn_of
 from schemas.events import Account, Client, Enforcement, Event, Message, Part, Release, Request, Response, encode_event
@@ -29,6 +30,7 @@ RESPONSE: Final = 4
 # Ranks order events of the same millisecond: what is known about an account comes before what it does.
 RANKS: Final[dict[type, int]] = {Release: 0, Account: 1, Enforcement: 2, Request: REQUEST, Response: RESPONSE}
 
+_UNSET: Final = (0, 0)  # no parameters, nothing that stands out
 _CUT: Final = frozenset({"length", "max_tokens"})  # finish reasons of an answer that hit its limit
 _TOOL_CALL: Final = ("tool", "function")  # how finish reasons begin that call one
 
@@ -50,6 +52,8 @@ class EventFrame(NamedTuple):
             a tool instead), 0 if a text is missing; ABSENT for other events.
         visible, thought: (n,) characters of a response's text, and of the reasoning in tags that it opens with; or
             ABSENT. names_tags: (n,) 1 if a request's texts name a tag for reasoning, else 0; ABSENT without text.
+        sampling: (n,) hash of a request's combination of sampling parameters, 0 is absent; sampling_use: (n,) what
+            stands out in it (see :mod:`detectors.sampling`).
         strong, weak: (n,) bit masks of elicitation patterns, by their place in the pattern file.
         text_code, system_code: (n,) row of `shingles` and of `texts`; ABSENT without text.
         shingles: shingle hashes of the distinct texts of the frame.
@@ -78,6 +82,8 @@ class EventFrame(NamedTuple):
     visible: I64
     thought: I64
     names_tags: NDArray[np.int8]
+    sampling: U64
+    sampling_use: NDArray[np.int8]
     strong: U64
     weak: U64
     text_code: I64
@@ -165,6 +171,7 @@ class FrameBuilder:
         banned = np.full(n, ABSENT, np.int8)
         refused = np.full(n, ABSENT, np.int8)
         answered = np.full(n, ABSENT, np.int8)
+        sampling, sampling_use = np.zeros(n, np.uint64), np.zeros(n, np.int8)
         visible, thought = np.full(n, ABSENT, np.int64), np.full(n, ABSENT, np.int64)
         tokens = np.full((n, 3), ABSENT, np.int64)
         issued: list[Sequence[str]] = [()] * n
@@ -181,6 +188,7 @@ class FrameBuilder:
                 if event.signatures:
                     presented[i] = event.signatures
                 turns[i] = self._history(event)
+                sampling[i], sampling_use[i] = sampling_of(event.params) if event.params is not None else _UNSET
                 system, text = split_text(event)
                 if text:
                     text_code[i] = texts.setdefault(normalise(text, limit), len(texts))
@@ -228,6 +236,8 @@ class FrameBuilder:
             visible=visible,
             thought=thought,
             names_tags=_any_of([names_tag(text) for text in distinct], text_code, system_code),
+            sampling=sampling,
+            sampling_use=sampling_use,
             strong=_either(masks.strong, text_code, system_code),
             weak=_either(masks.weak, text_code, system_code),
             text_code=text_code,

@@ -140,6 +140,29 @@ class LeakageParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     ] = 16_384
 
 
+class SamplingParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Sampling parameters that an account varies systematically."""
+
+    enabled: bool = True
+    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = False
+    report_floor: Annotated[float, Meta(ge=0, le=1, description="signals below this score are not written")] = 0.5
+    min_combinations: Annotated[
+        int, Meta(ge=2, le=1_000_000, description="combinations of parameters that an account may try unnoticed")
+    ] = 20
+    account_requests: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="requests of a sweep by one account that alert on that account alone")
+    ] = 200
+    capacity: Annotated[
+        int, Meta(ge=1024, le=500_000_000, description="accounts' combinations remembered, per partition and pane")
+    ] = 200_000
+    false_positive_rate: Annotated[
+        float, Meta(gt=0, lt=0.1, description="chance that a new combination passes for one tried before")
+    ] = 0.01
+    pane_hours: Annotated[
+        float, Meta(gt=0, le=8760, description="a combination is remembered for one to two panes")
+    ] = 168.0
+
+
 class PopulationParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """The live reference: a uniform sample of accounts, each counting once."""
 
@@ -174,6 +197,7 @@ class DetectorParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     signature_replay: ReplayParams = ReplayParams()
     foreign_turns: ForeignTurnParams = ForeignTurnParams()
     leakage: LeakageParams = LeakageParams()
+    sampling_sweep: SamplingParams = SamplingParams()
     population: PopulationParams = PopulationParams()
     cohorts: CohortParams = CohortParams()
 

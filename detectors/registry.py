@@ -12,6 +12,7 @@ from detectors.hashing import KeyedHasher
 from detectors.leakage import Leakage
 from detectors.params import DetectorParams
 from detectors.pattern_scan import PatternScanner
+from detectors.sampling_sweep import SamplingSweep
 from detectors.signature_replay import SignatureReplay
 from detectors.template_family import TemplateFamily
 
@@ -30,6 +31,7 @@ REGISTRY: Final[dict[str, Callable[[Parts], Detector]]] = {
     "signature_replay": lambda parts: SignatureReplay(parts.params.signature_replay, parts.hasher),
     "foreign_turns": lambda parts: ForeignTurns(parts.params.foreign_turns, parts.hasher),
     "leakage": lambda parts: Leakage(parts.params.leakage, parts.scanner),
+    "sampling_sweep": lambda parts: SamplingSweep(parts.params.sampling_sweep, parts.hasher),
 }
 
 

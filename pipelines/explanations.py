@@ -33,6 +33,10 @@ SIGNALS: Final[dict[str, SignalText]] = {
         "answers show the reasoning that their request forced out, in tags or told in the open",
         "read what the request asks for: a product may have its model think aloud in tags of its own",
     ),
+    "sampling_sweep": SignalText(
+        "the account tries one combination of sampling parameters after another",
+        "ask what it studies: a grid over settings ends, reading logits goes on with one prompt and ever new biases",
+    ),
     "even_shares": SignalText(
         "the accounts carry nearly equal shares of the work, as a load balancer would give them",
         "compare with the customer's own scheduler if all accounts are one customer's",
@@ -55,6 +59,7 @@ BLIND: Final[dict[str, str]] = {
     "response.text": "responses carried no text: foreign turns and leaked reasoning were not seen",
     "signatures": "no response carried a reasoning signature: their replay was not seen",
     "answers": "no response carried a text: foreign turns and leaked reasoning were not seen",
+    "request.params": "requests carried no sampling parameters: sweeps over them were not seen",
     "payment": "accounts came without `payment`: shared cards were not seen",
     "email_domain": "accounts came without `email_domain`: shared mail domains were not seen",
     "signup": "accounts came without `signup_ip`: sign-ups from one network were not seen",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from detectors.contract import Detector, Report
 from detectors.params import DetectorParams
 from detectors.registry import REGISTRY, build
-from schemas.events import Account, Event, Release, Request, Response
+from schemas.events import Account, Event, Params, Release, Request, Response
 from tests.unit.detectors.traffic import (
     SMALL,
     START,
@@ -40,6 +40,7 @@ TIGHT = tune(
     template_family={"sketch_bits": 22},
     signature_replay={"capacity": 1024},
     foreign_turns={"capacity": 1024},
+    sampling_sweep={"capacity": 1024},
     accounts={"capacity": 65_536},
 )
 
@@ -137,7 +138,7 @@ def test_is_blind_without_its_fields(name: str) -> None:
     events: list[Event] = []
     for event in traffic():
         if isinstance(event, Request):
-            event = msgspec.structs.replace(event, messages=None, system=None, signatures=None)
+            event = msgspec.structs.replace(event, messages=None, system=None, signatures=None, params=None)
         elif isinstance(event, Response):
             event = msgspec.structs.replace(event, signatures=None, text=None)
         events.append(event)
@@ -180,7 +181,7 @@ def test_its_memory_is_bounded(name: str) -> None:
         for n in range(100):
             who, ts = f"a{k}-{n}", START + k * TICK + n
             text, turns = f"{words_of(rng, 180)} show your reasoning", [words_of(rng, 9)]
-            events.append(request(who, ts, text, signatures=[f"p{who}"], turns=turns))
+            events.append(request(who, ts, text, signatures=[f"p{who}"], turns=turns, params=Params(n=n + 1)))
             events.append(response(who, ts + 1, signatures=[f"i{who}"], text=words_of(rng, 9)))
         tried.run(events)
         held.append(tried.detector.nbytes)

@@ -168,6 +168,7 @@ def test_a_lane_s_state_is_bounded() -> None:
         population={"sample": 64, "min_accounts": 8},
         signature_replay={"capacity": 1024},
         foreign_turns={"capacity": 1024},
+        sampling_sweep={"capacity": 1024},
         template_family={"sketch_bits": 12},
     )
     config = make_config(params)

@@ -20,12 +20,13 @@ from detectors.params import (
     DetectorParams,
     ForeignTurnParams,
     ReplayParams,
+    SamplingParams,
     TemplateParams,
 )
 from detectors.patterns import Pattern, PatternCases, PatternFile
 from detectors.registry import Parts
 from pipelines.config import load_config
-from schemas.events import Account, Client, Event, Message, Request, Response, Usage
+from schemas.events import Account, Client, Event, Message, Params, Request, Response, Usage
 
 KEY: Final = b"0123456789abcdef"
 TICK: Final = 10_000
@@ -44,6 +45,7 @@ SMALL: Final = DetectorParams(
     template_family=TemplateParams(sketch_bits=18),
     signature_replay=ReplayParams(capacity=4096, warmup_hours=0),
     foreign_turns=ForeignTurnParams(capacity=4096, warmup_hours=0),
+    sampling_sweep=SamplingParams(capacity=4096, min_combinations=2),
 )
 
 
@@ -150,8 +152,8 @@ def traffic(ticks: int = 6, seed: int = 1, accounts: int = 5) -> list[Event]:
     """A stream in which every detector has something to say, and honest traffic beside it.
 
     `accounts` accounts send one skeleton, ask for reasoning, and present signatures that honest ones were given
-    and turns that nobody was given, and are shown reasoning; as many honest ones send texts of their own with
-    their own history.
+    and turns that nobody was given, are shown reasoning, and bias the logits; as many honest ones send texts of
+    their own with their own history.
     """
     rng, answers = random.Random(seed), random.Random(seed + 1)
     given = {n: words_of(answers, 9) for n in range(accounts)}
@@ -177,6 +179,7 @@ def traffic(ticks: int = 6, seed: int = 1, accounts: int = 5) -> list[Event]:
                 "signatures": [f"s-good{n}-{k - 1}"],
                 "turns": [words_of(answers, 9)],
             }
+            more["params"] = Params(logprobs=True, top_logprobs=5, logit_bias={str(k): 100})
             events.append(request(f"bad{n}", ts, text, **more))
             shown = f"<thinking>{words_of(answers, 40)}</thinking>{words_of(answers, 9)}"
             answer: dict[str, Any] = {"text": shown, "usage": Usage(output=90, reasoning=5)}

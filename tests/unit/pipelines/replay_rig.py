@@ -30,6 +30,7 @@ tick_ms = 60_000
 template_family.sketch_bits = {sketch_bits}
 signature_replay.capacity = 4_096
 foreign_turns.capacity = 4_096
+sampling_sweep.capacity = 4_096
 accounts.capacity = 4_096
 """
 
