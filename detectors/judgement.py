@@ -138,7 +138,8 @@ def _template(
         "leakage": (LEAK, sum(member.row.leaked > 0 for member in members), _HONEST_CAP),
     }
     for name, (kind, count, cap) in found.items():
-        if count:
+        # Some strangers among the carriers of a common phrase do anything; it takes most of them to say what it is for.
+        if count and (kind not in HONEST_CAUSES or count >= _MOST * len(members)):
             expected = max(rates[kind] * len(members), 1e-9)
             harvest[name] = Test(
                 min(bits_of(poisson_tail(count, expected)), cap, params.signal_cap_bits),

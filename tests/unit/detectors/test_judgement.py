@@ -87,6 +87,16 @@ class TestCampaigns:
 class TestLookAlikes:
     """Each shares something with a campaign, and none may alert."""
 
+    @pytest.mark.parametrize("found", [{"foreign_turns": 9}, {"leaked": 9}])
+    def test_carriers_of_a_common_phrase_among_whom_some_have_a_finding_with_honest_causes(
+        self, found: dict[str, int]
+    ) -> None:
+        """A pool shares phrases with everybody: what a few of the carriers do is not what the phrase is for."""
+        some, others = pool(14, elicit_strong=0, **found), as_members(16, seed=29)
+        verdict = weigh([*some, *others], variants=90)
+        assert set(verdict.harvest) == {"template_family"}
+        assert not verdict.alerts(PARAMS)
+
     def test_strangers_whose_products_think_aloud_in_tags(self) -> None:
         assert not weigh(as_members(300, seed=28, leaked=12), kind="leak", variants=900).alerts(PARAMS)
 
