@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 COVERED: Final[dict[str, tuple[str, ...]]] = {
-    "elicitation": ("load_balanced", "technique_sweep", "two_pools", "trace_coercion"),
+    "elicitation": ("load_balanced", "technique_sweep", "template", "two_pools", "trace_coercion"),
     "template_family": ("template", "burst", "two_pools"),
     "signature_replay": ("relay",),
     # A relay's histories are foreign as well. The cleaner pastes what another model thought into the user's turn, so
