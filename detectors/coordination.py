@@ -28,8 +28,12 @@ _RARE: Final = 0.01  # a value held by more than one in a hundred benign account
 _PUBLIC: Final = 0.05  # a mail domain of more than one in twenty benign accounts is a public one
 _PLACE_SHARE: Final = 0.3
 _PLACE_LEAST: Final = 5
+_CUSTOMER_LEAST: Final = 10
+_CUSTOMER_SHARE: Final = 0.6
 _MIN_KNOWN: Final = 8  # members with a field before it is tested
 _LARGEST_GROUP: Final = 512  # members looked at: beyond that every test is certain anyway
+
+_OF_A_CUSTOMER: Final = ("payment", "email_domain", "signup", "ip_prefix")
 
 # Fields of one group say much the same: only the strongest of each counts.
 _GROUPS: Final = (("payment",), ("email_domain",), ("signup", "ip_prefix"), ("asn_agent", "tls_agent"))
@@ -162,18 +166,44 @@ def one_place(rows: Sequence[AccountRow]) -> Owner | None:
     return max(found, key=lambda owner: len(owner.accounts), default=None)
 
 
-def _widest(rows: Sequence[AccountRow], field: str, share: float) -> Owner | None:
-    """The value that most rows hold, if they are at least `share` of the rows with the field."""
-    holders: dict[int, list[str]] = {}
+def customers(rows: Sequence[AccountRow], reference: Reference) -> list[Owner]:
+    """The groups of members that look like one company, school or team each, however many there are.
+
+    One payment, or one mail domain of its own, over at least ten members most of whom share one more thing that a
+    customer has and a pool avoids: the network, the place of the sign-up, or the other of the two.
+    """
+    found = []
+    for field in ("payment", "email_domain"):
+        for value, held in _holders(rows, field).items():
+            if len(held) < _CUSTOMER_LEAST or (field == "email_domain" and reference.frequency(field, value) > _PUBLIC):
+                continue
+            others = (_holders(held, other) for other in _OF_A_CUSTOMER if other != field)
+            widest = max((len(rows_) for holders in others for rows_ in holders.values()), default=0)
+            if widest >= _CUSTOMER_SHARE * len(held):
+                found.append(Owner(field, value, frozenset(row.account for row in held)))
+    return sorted(found, key=lambda owner: (owner.field, owner.value))
+
+
+def _holders(rows: Sequence[AccountRow], field: str) -> dict[int, list[AccountRow]]:
+    """The rows by their value of a field, without those that lack it."""
+    holders: dict[int, list[AccountRow]] = {}
     for row in rows:
         value = getattr(row, field)
         if value is not None:
-            holders.setdefault(value, []).append(row.account)
+            holders.setdefault(value, []).append(row)
+    return holders
+
+
+def _widest(rows: Sequence[AccountRow], field: str, share: float) -> Owner | None:
+    """The value that most rows hold, if they are at least `share` of the rows with the field."""
+    holders = _holders(rows, field)
     known = sum(map(len, holders.values()))
     if known < _MIN_KNOWN:
         return None
     top = max(holders, key=lambda value: (len(holders[value]), value))
-    return Owner(field, top, frozenset(holders[top])) if len(holders[top]) >= share * known else None
+    if len(holders[top]) < share * known:
+        return None
+    return Owner(field, top, frozenset(row.account for row in holders[top]))
 
 
 def shared_infrastructure(rows: Sequence[AccountRow], reference: Reference, cap: float) -> Test:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from detectors import coordination
@@ -47,7 +47,7 @@ class Judgement(NamedTuple):
     """The evidence of one cohort, in bits, signal by signal.
 
     `owner` is an open customer, `place` one network, whose members were left out of the case; None where
-    there is none, or where they had to be part of it.
+    there is none, or where they had to be part of it. `customers` are further ones, of any size.
     """
 
     harvest: dict[str, Test]
@@ -55,6 +55,7 @@ class Judgement(NamedTuple):
     owner: Owner | None
     blind: list[str]
     place: Owner | None = None
+    customers: Sequence[Owner] = ()
 
     @property
     def harvest_bits(self) -> float:
@@ -90,8 +91,10 @@ def judge(cohort: Cohort, reference: Reference, rates: dict[str, float], params:
     rows = [member.row for member in members]
     owner = coordination.declared_owner(rows, reference, params.declared_share)
     place = coordination.one_place(rows)
-    # Members of one open customer, or in one place, are explained by it: the others have to make the case.
-    explained = {account for group in (owner, place) if group is not None for account in group.accounts}
+    customers: Sequence[Owner] = coordination.customers(rows, reference)
+    # Members of an open customer, or in one place, are explained by it: the others have to make the case.
+    groups = [group for group in (owner, place, *customers) if group is not None]
+    explained = {account for group in groups for account in group.accounts}
     others = [member for member in members if member.row.account not in explained]
     seed = int.from_bytes(hashlib.blake2b(cohort.id.encode(), digest_size=8).digest(), "little")
     if len(others) >= params.min_accounts:
@@ -103,11 +106,11 @@ def judge(cohort: Cohort, reference: Reference, rates: dict[str, float], params:
         }
     else:
         # Too few others: all members are the case, without what one customer or one place explains.
-        owner, place, others = None, None, members
+        owner, place, customers, others = None, None, (), members
         tests = {"even_shares": coordination.even_shares(members, reference, seed)}
     blind = [field for field in FIELDS if sum(getattr(row, field) is not None for row in rows) < _MOST * len(rows)]
     harvest = _HARVEST[cohort.kind](cohort, others, rates, params)
-    return Judgement(harvest, tests, owner, blind, place)
+    return Judgement(harvest, tests, owner, blind, place, customers)
 
 
 def _template(
@@ -186,8 +189,9 @@ def merge_variants(ours: list[int], theirs: list[int]) -> list[int]:
 
 
 def owners(verdict: Judgement) -> list[tuple[str, int]]:
-    """What the customer and the place are known by whose members a verdict left out."""
-    return [(group.field, group.value) for group in (verdict.owner, verdict.place) if group is not None]
+    """What the customers and the place are known by whose members a verdict left out."""
+    groups = (verdict.owner, verdict.place, *verdict.customers)
+    return sorted({(group.field, group.value) for group in groups if group is not None})
 
 
 def acts_as_one(verdict: Judgement, params: CampaignParams) -> bool:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from detectors.coordination import (
     bits_of,
+    customers,
     declared_owner,
     even_shares,
     holds_any,
@@ -209,6 +210,37 @@ class TestDeclaredOwner:
     def test_the_field_that_explains_more_accounts_counts(self) -> None:
         rows = [row(f"s{n}", payment=1 if n < 16 else None, email_domain=77) for n in range(20)]
         assert self.owner(rows) == ("email_domain", 20)
+
+
+class TestCustomers:
+    """Several companies or schools in one cohort: none of them is most of it, and each is explained."""
+
+    def found(self, rows: list[AccountRow]) -> list[tuple[str, int]]:
+        return [(one.field, len(one.accounts)) for one in customers(rows, population())]
+
+    def company(self, number: int, size: int, **more: int) -> list[AccountRow]:
+        what = {"payment": 900 + number, "email_domain": 700 + number, "ip_prefix": 500 + number} | more
+        return [row(f"c{number}-{n}", **what) for n in range(size)]
+
+    def test_each_is_found_however_many_there_are(self) -> None:
+        rows = [one for number in range(5) for one in self.company(number, 12)]
+        assert self.found(rows) == [("email_domain", 12)] * 5 + [("payment", 12)] * 5
+
+    def test_a_school_without_payments_on_its_own_network(self) -> None:
+        rows = [row(f"p{n}", email_domain=77, ip_prefix=5) for n in range(14)]
+        assert self.found(rows) == [("email_domain", 14)]
+
+    def test_a_shared_card_alone_is_not_a_customer(self) -> None:
+        assert self.found([row(f"s{n}", payment=1, ip_prefix=n + 10, signup=n + 10) for n in range(20)]) == []
+
+    def test_a_public_mail_domain_is_nobody_s(self) -> None:
+        assert self.found([row(f"s{n}", email_domain=11, ip_prefix=5) for n in range(20)]) == []
+
+    def test_small_groups_are_not_looked_for(self) -> None:
+        assert self.found(self.company(1, 9)) == []
+
+    def test_a_pool_over_several_cards_and_networks_has_none(self) -> None:
+        assert self.found([one.row for one in pool(40)]) == []
 
 
 class TestRareValues:
