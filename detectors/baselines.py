@@ -1,8 +1,12 @@
-"""What is usual, learned online: rates over accounts, each account counting once."""
+"""What is usual, learned online: rates and scores over accounts, each account counting once."""
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 from river import drift, stats
 
 
@@ -67,3 +71,48 @@ class AccountRate:
         test._x_mean = stats.Mean._from_state(n=test_n, mean=test_mean)
         test._sum_increase, test._sum_decrease = up, down
         test._min_increase, test._max_decrease = least, most
+
+
+class ScoreTail:
+    """How many accounts score at least as high: a histogram of log odds, so bounded, mergeable and exact to a bin.
+
+    When it has :data:`_REMEMBERED` accounts all counts are halved, so that it follows what changes.
+
+    Args:
+        prior: share assumed of any score before anything is known, in the weight of `weight` accounts.
+    """
+
+    _LOWEST: Final = -32.0
+    _STEP: Final = 0.25
+    _BINS: Final = 256
+    _REMEMBERED: Final = 100_000.0
+
+    def __init__(self, prior: float, weight: float = 100.0) -> None:
+        self._prior = prior * weight
+        self._weight = weight
+        self._counts = np.zeros(self._BINS)
+
+    @property
+    def nbytes(self) -> int:
+        return self._counts.nbytes
+
+    def learn(self, odds: NDArray[np.float64]) -> None:
+        """Count the log odds of new accounts, one each."""
+        self._counts += np.bincount(self._bins(odds), minlength=self._BINS)
+        if self._counts.sum() >= self._REMEMBERED:
+            self._counts /= 2
+
+    def at_least(self, odds: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The share of accounts with at least these log odds, above 0; the shape of `odds`."""
+        above = np.cumsum(self._counts[::-1])[::-1]
+        return np.asarray((self._prior + above[self._bins(odds)]) / (self._weight + above[0]))
+
+    def _bins(self, odds: NDArray[np.float64]) -> NDArray[np.int64]:
+        place = np.floor((odds - self._LOWEST) / self._STEP)
+        return np.clip(place, 0, self._BINS - 1).astype(np.int64)
+
+    def snapshot(self) -> bytes:
+        return self._counts.astype("<f8").tobytes()
+
+    def restore(self, data: bytes) -> None:
+        self._counts = np.frombuffer(data, "<f8").astype(np.float64)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from detectors.hashing import KeyedHasher
 from detectors.params import DetectorParams
-from detectors.pattern_scan import PatternScanner
+from detectors.paraphrase import Paraphrase
+from detectors.pattern_scan import Classifier, PatternScanner
 from detectors.patterns import PatternFile
 
 
@@ -16,13 +17,25 @@ class DetectConfig:
         patterns: `patterns.toml`.
         hash_key: secret of the keyed hashes, 16 to 64 bytes.
         config_version: goes into every alert.
+        paraphrase: the weights of the paraphrase classifier; without them it is off.
 
     Raises:
-        ValueError: a pattern that does not compile, or a key of a wrong length.
+        ValueError: a pattern that does not compile, weights that are none, or a key of a wrong length.
     """
 
-    def __init__(self, params: DetectorParams, patterns: PatternFile, *, hash_key: bytes, config_version: str) -> None:
+    def __init__(
+        self,
+        params: DetectorParams,
+        patterns: PatternFile,
+        *,
+        hash_key: bytes,
+        config_version: str,
+        paraphrase: bytes | None = None,
+    ) -> None:
         self.params = params
         self.config_version = config_version
-        self.scanner = PatternScanner(patterns)
+        classifier = None
+        if paraphrase is not None and params.elicitation.paraphrase.enabled:
+            classifier = Classifier(Paraphrase(paraphrase), params.elicitation.paraphrase)
+        self.scanner = PatternScanner(patterns, classifier)
         self.hasher = KeyedHasher(hash_key)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from detectors.config import DetectConfig
 from detectors.hashing import U64, hash_strings
+from detectors.pattern_scan import NO_ODDS
 from detectors.reasoning_tags import names_tag, tagged_chars
 from detectors.sampling import sampling_of
 from detectors.text import Ragged, concat_ragged, normalise, text_shingles
@@ -55,6 +56,7 @@ class EventFrame(NamedTuple):
         sampling: (n,) hash of a request's combination of sampling parameters, 0 is absent; sampling_use: (n,) what
             stands out in it (see :mod:`detectors.sampling`).
         strong, weak: (n,) bit masks of elicitation patterns, by their place in the pattern file.
+        paraphrase: (n,) log odds of the paraphrase classifier, the higher one of a request's texts.
         text_code, system_code: (n,) row of `shingles` and of `texts`; ABSENT without text.
         shingles: shingle hashes of the distinct texts of the frame.
         texts: (m,) those texts, normalised.
@@ -86,6 +88,7 @@ class EventFrame(NamedTuple):
     sampling_use: NDArray[np.int8]
     strong: U64
     weak: U64
+    paraphrase: NDArray[np.float64]
     text_code: I64
     system_code: I64
     issued: Ragged
@@ -240,6 +243,7 @@ class FrameBuilder:
             sampling_use=sampling_use,
             strong=_either(masks.strong, text_code, system_code),
             weak=_either(masks.weak, text_code, system_code),
+            paraphrase=_higher(masks.odds, text_code, system_code),
             text_code=text_code,
             system_code=system_code,
             issued=_hash_ragged(issued),
@@ -326,6 +330,11 @@ def _either(mask: U64, *codes: I64) -> U64:
 def _any_of(flags: list[bool], *codes: I64) -> NDArray[np.int8]:
     """Whether any of an event's texts has a flag; ABSENT where it has no text."""
     padded = np.append(np.array(flags, np.int8), np.int8(ABSENT))
+    return np.asarray(np.maximum.reduce([padded[code] for code in codes]))
+
+
+def _higher(odds: NDArray[np.float64], *codes: I64) -> NDArray[np.float64]:
+    padded = np.append(odds, NO_ODDS)
     return np.asarray(np.maximum.reduce([padded[code] for code in codes]))
 
 

@@ -41,6 +41,16 @@ class AccountParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     idle_days: Annotated[float, Meta(gt=0, le=365, description="an account idle for longer is forgotten")] = 30.0
 
 
+class ParaphraseParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The classifier of wishes for hidden reasoning that no pattern knows."""
+
+    enabled: bool = True
+    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = True
+    threshold: Annotated[float, Meta(gt=0, lt=1, description="probability from which a text counts as such a wish")] = (
+        0.9
+    )
+
+
 class ElicitationParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Requests that ask for hidden reasoning."""
 
@@ -50,6 +60,7 @@ class ElicitationParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields
     account_requests: Annotated[
         int, Meta(ge=1, le=1_000_000, description="strong requests of one account that alert on that account alone")
     ] = 25
+    paraphrase: ParaphraseParams = ParaphraseParams()
 
 
 class TemplateParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

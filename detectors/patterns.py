@@ -42,4 +42,4 @@ class Pattern(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
 class PatternFile(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """`patterns.toml`."""
 
-    pattern: Annotated[list[Pattern], Meta(min_length=1, max_length=64)]
+    pattern: Annotated[list[Pattern], Meta(min_length=1, max_length=63)]  # one bit is the classifier's

@@ -52,15 +52,18 @@ class Config(Struct, kw_only=True, frozen=True):
     """All of the config, validated.
 
     Attributes:
+        paraphrase: weights of the paraphrase classifier, which no directory replaces.
         version: first 12 hex digits of the SHA-256 of what decides about alerts: detectors, campaigns,
-            patterns, the limits on input and the number of partitions. Where the brokers and stores are
-            does not count, so a replay and a stream under the same thresholds carry the same version.
+            patterns, the classifier's weights, the limits on input and the number of partitions. Where the
+            brokers and stores are does not count, so a replay and a stream under the same thresholds carry
+            the same version.
     """
 
     detectors: DetectorParams
     campaigns: CampaignParams
     pipeline: PipelineSettings
     patterns: PatternFile
+    paraphrase: bytes
     version: str
 
 
@@ -127,12 +130,21 @@ def build_config(files: Mapping[str, ConfigFile]) -> Config:
     campaigns = msgspec.convert(files["campaigns.toml"].data, CampaignParams)
     pipeline = msgspec.convert(files["pipeline.toml"].data, PipelineSettings)
     patterns = msgspec.convert(files["patterns.toml"].data, PatternFile)
+    paraphrase = (resources.files("infra") / "elicitation" / "paraphrase.npz").read_bytes()
     config = Config(
         detectors=detectors,
         campaigns=campaigns,
         pipeline=pipeline,
         patterns=patterns,
-        version=_version(detectors, campaigns, patterns, pipeline.input, pipeline.stream.partitions),
+        paraphrase=paraphrase,
+        version=_version(
+            detectors,
+            campaigns,
+            patterns,
+            hashlib.sha256(paraphrase).hexdigest(),
+            pipeline.input,
+            pipeline.stream.partitions,
+        ),
     )
     problems += _cross_checks(config, files)
     if problems:

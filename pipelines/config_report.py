@@ -31,8 +31,9 @@ def summary(config: Config, files: Mapping[str, ConfigFile]) -> str:
     lines = [f"config version {config.version}: all good", ""]
     lines += [f"  {name:16} {'built in' if file.built_in else file.name}" for name, file in files.items()]
     lines.append("")
-    for name in REGISTRY:
-        section = getattr(config.detectors, name)
+    sections = {name: getattr(config.detectors, name) for name in REGISTRY}
+    sections["paraphrase"] = config.detectors.elicitation.paraphrase
+    for name, section in sections.items():
         if not section.enabled:
             state = "off: it sees nothing"
         elif section.shadow:

@@ -193,6 +193,7 @@ class _Replay:
             config.patterns,
             hash_key=load_hash_key(config.pipeline),
             config_version=config.version,
+            paraphrase=config.paraphrase,
         )
         self._max_bytes = config.pipeline.input.max_event_bytes
         self._builder = FrameBuilder(detect)

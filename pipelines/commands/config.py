@@ -52,4 +52,6 @@ def show(config: Directory = None) -> None:
 
     from pipelines.config import load_config
 
-    typer.echo(msgspec.json.format(msgspec.json.encode(load_config(config)), indent=2).decode())
+    shown = msgspec.structs.asdict(load_config(config))
+    shown["paraphrase"] = f"built in, {len(shown['paraphrase'])} bytes"
+    typer.echo(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode())

@@ -52,6 +52,7 @@ def run_detect(config: Config, *, once: bool) -> None:
         config.patterns,
         hash_key=key,
         config_version=config.version,
+        paraphrase=config.paraphrase,
     )
     log = get_logger("detect")
     if is_development_key(key):

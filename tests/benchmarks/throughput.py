@@ -67,7 +67,11 @@ def measure(lines: list[bytes], runs: int) -> dict[str, float]:
     """Microseconds an event of each stage: the median over `runs` of the whole stage's time."""
     config = load_config(None)
     detect = DetectConfig(
-        config.detectors, config.patterns, hash_key=load_hash_key(config.pipeline), config_version=config.version
+        config.detectors,
+        config.patterns,
+        hash_key=load_hash_key(config.pipeline),
+        config_version=config.version,
+        paraphrase=config.paraphrase,
     )
     partitions = config.pipeline.stream.partitions
 

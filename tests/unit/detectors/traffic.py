@@ -64,7 +64,9 @@ def built_in_patterns() -> PatternFile:
 @functools.cache
 def shipped_config() -> DetectConfig:
     """A config with the shipped patterns, compiled once for all tests."""
-    return DetectConfig(SMALL, built_in_patterns(), hash_key=KEY, config_version="test")
+    return DetectConfig(
+        SMALL, built_in_patterns(), hash_key=KEY, config_version="test", paraphrase=load_config().paraphrase
+    )
 
 
 def few_patterns() -> PatternFile:
@@ -92,12 +94,16 @@ def few_patterns() -> PatternFile:
 @functools.cache
 def _config(params: bytes, key: bytes) -> DetectConfig:
     return DetectConfig(
-        msgspec.json.decode(params, type=DetectorParams), few_patterns(), hash_key=key, config_version="test"
+        msgspec.json.decode(params, type=DetectorParams),
+        few_patterns(),
+        hash_key=key,
+        config_version="test",
+        paraphrase=load_config().paraphrase,
     )
 
 
 def make_config(params: DetectorParams = SMALL, key: bytes = KEY) -> DetectConfig:
-    """A config with few patterns; a config is never changed, so equal ones are shared."""
+    """A config with few patterns, and the classifier; a config is never changed, so equal ones are shared."""
     return _config(msgspec.json.encode(params), key)
 
 

@@ -1,0 +1,214 @@
+"""Wishes for hidden reasoning in other words than the patterns know: a linear model over hashed n-grams.
+
+Features are runs of 4 and of 6 bytes of UTF-8 that begin at a character, and pairs of neighbouring words,
+each word by its first 8 bytes; all are hashed into one table of small integers. A text is cut into cells of
+:data:`CELL` bytes; its score is that of its best window of a few neighbouring cells, so that a sentence
+inside a long task is still seen. Sums are of integers: neither order nor neighbours change them.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
+
+CELL: Final = 128
+"""Bytes of a cell: about twenty English words, or forty Chinese characters."""
+NAME: Final = "paraphrase"
+"""What evidence calls the classifier's verdict, beside the patterns' names."""
+
+_LENGTH: Final = 8.0  # the root of a short sentence's characters
+_BLOCK: Final = 32_768  # bytes worked on at once: the temporaries then stay in the processor's cache
+_PAD: Final = 16  # zero bytes after each text, so that no feature reads into the next one
+_FOUR: Final = np.uint64(0xFFFF_FFFF)
+_SIX: Final = np.uint64(0xFFFF_FFFF_FFFF)
+_K1: Final = np.uint64(0x9FB21C651E98DF25)
+_K2: Final = np.uint64(0xD6E8FEB86659FD93)
+_K3: Final = np.uint64(0xC2B2AE3D27D4EB4F)
+
+
+def _word_bytes() -> NDArray[np.bool_]:
+    word = np.zeros(256, np.bool_)
+    for code in range(256):
+        word[code] = code >= 0x80 or chr(code).isalnum() or chr(code) == "_"
+    return word
+
+
+_IS_WORD: Final = _word_bytes()
+_FIRST_BYTES: Final = np.array([(1 << (8 * n)) - 1 for n in range(9)], np.uint64)
+
+
+class Features(NamedTuple):
+    """Buckets of the features of t texts, and the cell that each stands in; bucket 0 is none.
+
+    Attributes:
+        chars: (2, p) buckets of the two runs at each of p characters.
+        bounds: (cells + t,) first of the p characters of each cell, and after a text's cells of its padding.
+        pairs: (q,) buckets of the pairs that begin at each of q words. pair_cell: (q,) its place in `bounds`.
+        cells: (t,) cells of each text, at least one.
+    """
+
+    chars: I64
+    bounds: I64
+    pairs: I64
+    pair_cell: I64
+    cells: I64
+
+
+def features(texts: Sequence[str], bits: int) -> Features:
+    """The features of texts; those of one do not depend on the others."""
+    encoded = [text.encode() for text in texts]
+    lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
+    data = bytes(_PAD).join(encoded) + bytes(_PAD + 8)
+    raw = np.frombuffer(data, np.uint8)
+    # Every eight neighbouring bytes as one number, whatever the machine's byte order.
+    eight = np.ndarray((len(raw) - 7,), "<u8", raw, 0, (1,)).astype(np.uint64)
+    starts = np.cumsum(lengths + _PAD) - lengths - _PAD
+    cells = np.maximum(-(-lengths // CELL), 1)
+    first = np.cumsum(cells + 1) - cells - 1
+    bounds = np.arange(int(cells.sum()) + len(cells)) * CELL + np.repeat(starts - first * CELL, cells + 1)
+    bounds[first + cells] = starts + lengths
+    used = len(raw) - _PAD
+    near = eight[:used]
+    if not data.isascii():
+        at = np.flatnonzero((raw[:used] & 0xC0) != 0x80)
+        near = eight[at]
+        bounds = np.searchsorted(at, bounds)
+    shift = np.uint64(64 - bits)
+    chars = np.empty((2, len(near)), np.uint64)
+    np.bitwise_and(near, _FOUR, out=chars[0])
+    chars[0] *= _K1
+    np.bitwise_and(near, _SIX, out=chars[1])
+    chars[1] *= _K2
+    chars >>= shift
+    word = _IS_WORD.take(raw[:used])
+    edge = np.flatnonzero(word[1:] != word[:-1]) + 1
+    if word[0]:
+        edge = np.concatenate([[0], edge])
+    begin, end = edge[::2], edge[1::2]  # texts end in zero bytes, so every word ends
+    counts = np.diff(np.searchsorted(begin, starts), append=len(begin))
+    pair_cell = (begin - np.repeat(starts, counts)) // CELL + np.repeat(first, counts)
+    prefix = (eight[begin] & _FIRST_BYTES[np.minimum(end - begin, 8)]) * _K2
+    prefix ^= prefix >> np.uint64(31)
+    pairs = np.zeros(len(begin), np.uint64)
+    np.multiply(prefix[:-1], _K3, out=pairs[:-1])
+    pairs[:-1] += prefix[1:]
+    pairs *= _K1
+    pairs >>= shift
+    pairs[(np.cumsum(counts) - 1)[counts > 0]] = 0  # the last word of a text has none to go with
+    return Features(chars.view(np.int64), bounds, pairs.view(np.int64), pair_cell, cells)
+
+
+class Paraphrase:
+    """The fitted classifier.
+
+    Args:
+        data: what :func:`pack` wrote.
+
+    Attributes:
+        version: names the weights in evidence.
+
+    Raises:
+        ValueError: `data` is not that.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+                weights = stored["weights"]
+                self.version = str(stored["version"])
+                self._scale, self._bias = (float(value) for value in stored["scale_bias"])
+                self._window = int(stored["window"])
+        except (KeyError, OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+            raise ValueError(f"the weights of the paraphrase classifier cannot be read: {error!r}") from None
+        self.bits = int(weights.size).bit_length() - 1
+        if weights.dtype != np.int8 or weights.shape != (2**self.bits,) or not 8 <= self.bits <= 18 or weights[0]:
+            raise ValueError("the weights of the paraphrase classifier have another shape")
+        self._weights = weights.astype(np.int32)
+        self._weights.flags.writeable = False
+
+    def log_odds(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Natural log odds that each normalised text asks for hidden reasoning; shape (len(texts),)."""
+        out = np.empty(len(texts))
+        for block in _blocks(texts):
+            found = features([texts[i] for i in block], self.bits)
+            out[block] = self._best_window(found)
+        return out * self._scale + self._bias
+
+    def _best_window(self, found: Features) -> NDArray[np.float64]:
+        score = self._weights.take(found.chars[0])
+        score += self._weights.take(found.chars[1])
+        pair = self._weights.take(found.pairs)
+        cell = np.add.reduceat(score, found.bounds) + np.bincount(found.pair_cell, pair, len(found.bounds))
+        start = np.cumsum(found.cells + 1) - found.cells - 1
+        end = start + found.cells
+        cell[end] = 0  # the padding reads into the next text
+        sums = np.zeros(len(cell) + 1)
+        np.cumsum(cell, out=sums[1:])
+        # A window of fewer cells than it may have only where the text has no more.
+        place = np.arange(len(cell))
+        window = np.repeat(np.minimum(found.cells, self._window), found.cells + 1)
+        begin = np.minimum(place, np.repeat(end, found.cells + 1) - window)
+        held = np.append(found.bounds, found.chars.shape[1])
+        length = held[begin + window] - held[begin]
+        return np.maximum.reduceat((sums[begin + window] - sums[begin]) * damping(length), start)
+
+
+def damping(characters: I64) -> NDArray[np.float64]:
+    """What the sum of a window is multiplied by: a long one, or one in a wordy script, has more features."""
+    return np.asarray(_LENGTH / np.sqrt(np.maximum(characters, 16)))
+
+
+def _blocks(texts: Sequence[str]) -> Iterator[list[int]]:
+    """Indices of texts, ASCII apart from the others, in blocks that fit the processor's cache."""
+    for plain in (True, False):
+        block: list[int] = []
+        size = 0
+        for i, text in enumerate(texts):
+            if text.isascii() is plain:
+                block.append(i)
+                size += len(text)
+                if size >= _BLOCK:
+                    yield block
+                    block, size = [], 0
+        if block:
+            yield block
+
+
+def pack(weights: NDArray[np.int8], *, scale: float, bias: float, window: int, version: str) -> bytes:
+    """The classifier as bytes; equal arguments give equal bytes."""
+    out = io.BytesIO()
+    arrays = {
+        "weights": weights,
+        "scale_bias": np.array([scale, bias]),
+        "window": np.array(window),
+        "version": np.array(version),
+    }
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, array in arrays.items():
+            member = io.BytesIO()
+            np.save(member, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue(), zipfile.ZIP_DEFLATED)
+    return out.getvalue()
+
+
+def probability(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log odds as a share between 0 and 1.
+
+    >>> probability(np.array([0.0, 800.0, -800.0])).tolist()
+    [0.5, 1.0, 0.0]
+    """
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * log_odds)))
+
+
+def log_odds_of(share: float) -> float:
+    """The log odds of a probability between 0 and 1, both excluded."""
+    return math.log(share / (1 - share))

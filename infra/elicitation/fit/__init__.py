@@ -1,0 +1,1 @@
+"""Texts written for the fit, one JSON-lines file a language, and the program that fits (``__main__``)."""

