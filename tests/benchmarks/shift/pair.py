@@ -11,12 +11,14 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from detectors.shift_statistic import Axes, Reference, Summary, WordVectors
+from detectors.text import normalise
 from tests.benchmarks.arena.text_only import SourceModel
 from tests.benchmarks.peers.contract import F32, Embedder
 from tests.benchmarks.peers.mmd import kernel
 from tests.benchmarks.shift.corpora import PromptSet, cut_to_common_lengths
 from tests.benchmarks.shift.features import features
-from tests.benchmarks.shift.scorers import MeanOdds, MeanShift, Mmd, Scorer, width_of
+from tests.benchmarks.shift.scorers import MeanOdds, MeanShift, Mmd, PairExcess, Scorer, width_of
 from tests.benchmarks.shift.windows import (
     Split,
     blocks_of,
@@ -31,8 +33,9 @@ from tests.benchmarks.shift.windows import (
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
-DETECTORS: Final = ("mmd", "mean_shift", "data_set_classifier")
+DETECTORS: Final = ("ours", "mmd", "mean_shift", "data_set_classifier")
 _FOLDS: Final = 5
+_CHARS: Final = 8_192  # of a text, as FeatureParams has it
 _CLIP: Final = 8.0  # one prompt says at most e**8 for or against the attack set
 
 
@@ -120,10 +123,21 @@ def _first(text: str, seen: set[str]) -> bool:
 
 
 def measure(
-    texts: Texts, embed: Callable[[Sequence[str]], F32], plan: Plan, seed: int, advance: Callable[[int], object]
+    texts: Texts,
+    embed: Callable[[Sequence[str]], F32],
+    vectors: Callable[[Sequence[str]], F32],
+    plan: Plan,
+    seed: int,
+    advance: Callable[[int], object],
 ) -> PairResult:
-    """Score the windows of every split; `advance` is told of each."""
+    """Score the windows of every split; `advance` is told of each.
+
+    Args:
+        embed: sentence embeddings, for MMD.
+        vectors: sums of word vectors, for ours.
+    """
     everything = [*texts.benign, *texts.attack]
+    summed = vectors(readable(everything))
     points = np.vstack([embed(texts.benign), embed(texts.attack)])
     cheap, odds = features(everything), out_of_fold(texts, plan.block)
     first_attack = len(texts.benign)
@@ -143,6 +157,7 @@ def measure(
             ]
         )
         scorers: dict[str, Scorer] = {
+            "ours": PairExcess(summed[inside], summed[outside], references),
             "mmd": Mmd(points[inside], points[outside], references),
             "mean_shift": MeanShift(cheap[inside], cheap[outside], references),
             "data_set_classifier": MeanOdds(odds[inside], odds[outside], references),
@@ -222,7 +237,7 @@ def _auc(positive: F64, negative: F64) -> float:
     return float(np.mean(below + upto) / 2 / len(negative))
 
 
-def costs(texts: Texts, encode: Embedder, plan: Plan) -> dict[str, dict[str, float]]:
+def costs(texts: Texts, encode: Embedder, vectors: WordVectors, plan: Plan) -> dict[str, dict[str, float]]:
     """Microseconds of processor time a query, all threads together, for one window of the largest size.
 
     `text` is what the text costs once, `window` what scoring one window costs, spread over its queries.
@@ -235,6 +250,20 @@ def costs(texts: Texts, encode: Embedder, plan: Plan) -> dict[str, dict[str, flo
     beside = [texts.benign[row] for row in rows[size : size + compared]]
     features(beside)  # what is slow only the first time is not the detectors' cost
     spent: dict[str, dict[str, float]] = {}
+
+    known = vectors(readable(beside))
+    axes = Axes.fit(known)
+    base, window = Summary(), Summary()
+    base.add(_keys(compared, rng), axes.points(known))
+    against = Reference(base)
+    started = time.process_time()
+    points_of_ours = axes.points(vectors(readable(some)))
+    text = time.process_time() - started
+    keys = _keys(size, rng)
+    started = time.process_time()
+    window.add(keys, points_of_ours)
+    against.statistic(window)
+    spent["ours"] = {"text": text / size * 1e6, "window": (time.process_time() - started) / size * 1e6}
 
     started = time.process_time()
     points = encode(some)
@@ -255,3 +284,12 @@ def costs(texts: Texts, encode: Embedder, plan: Plan) -> dict[str, dict[str, flo
     float((((cheap.mean(axis=0) - mean) / spread) ** 2).sum())
     spent["mean_shift"] = {"text": text / size * 1e6, "window": (time.process_time() - started) / size * 1e6}
     return spent
+
+
+def readable(texts: Sequence[str]) -> list[str]:
+    """As the detectors' own frames read texts."""
+    return [normalise(text, _CHARS) for text in texts]
+
+
+def _keys(count: int, rng: np.random.Generator) -> NDArray[np.uint64]:
+    return rng.integers(0, 2**64, count, np.uint64)

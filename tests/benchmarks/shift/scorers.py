@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.shift_statistic import Axes, pairs, rarity
 from tests.benchmarks.peers.mmd import kernel, median_gamma
 
 F32 = NDArray[np.float32]
@@ -83,6 +84,51 @@ def _rows_dot(left: F32, right: F32) -> F64:
 def _distinct_pairs(total: F64, size: F64) -> F64:
     """Mean over pairs of different prompts; the kernel of a prompt with itself is 1."""
     return (total - size) / (size * (size - 1))
+
+
+class PairExcess:
+    """The project's own statistic: excess of rare pairs, :class:`detectors.shift_statistic.Reference`.
+
+    Args:
+        calibration: word vectors of the calibration prompts; the axes are fitted on them.
+        test: those of the test side.
+        references: rows of booleans over the calibration prompts.
+    """
+
+    def __init__(self, calibration: F32, test: F32, references: Bool) -> None:
+        axes = Axes.fit(calibration)
+        inside, outside = axes.points(calibration), axes.points(test)
+        self._inside, self._test = pairs(inside, inside), pairs(outside, outside)
+        across = pairs(inside, outside)
+        for among in (self._inside, self._test):
+            np.fill_diagonal(among, 0)
+        chosen = references.astype(np.float32)
+        self._size = references.sum(axis=1).astype(np.float64)
+        size = self._size[:, None]
+        density = (chosen @ self._inside).astype(np.float64)
+        own = density / (size - 1)
+        usual = (own * references).sum(axis=1) / self._size
+        self._inside_weight, self._test_weight = (
+            np.stack([rarity(row, level) for row, level in zip(found / size, usual, strict=True)]).astype(np.float32)
+            for found in (density, (chosen @ across).astype(np.float64))
+        )
+        weighted = np.stack([rarity(row, level) for row, level in zip(own, usual, strict=True)]) * references
+        weighted = weighted.astype(np.float32)
+        self._to_inside, self._to_test = weighted @ self._inside, weighted @ across
+        self._own = _rows_dot(self._to_inside, weighted) / (self._size * (self._size - 1))
+
+    def calibration(self, windows: Bool, reference: I64) -> F64:
+        return self._score(windows * self._inside_weight[reference], reference, self._inside, self._to_inside)
+
+    def test(self, windows: Bool, reference: I64) -> F64:
+        return self._score(windows * self._test_weight[reference], reference, self._test, self._to_test)
+
+    def _score(self, weights: F32, reference: I64, among: F32, to_reference: F32) -> F64:
+        size = np.count_nonzero(weights, axis=1).astype(np.float64)
+        within = _rows_dot(weights @ among, weights) / (size * (size - 1))
+        between = _rows_dot(to_reference[reference], weights) / (size * self._size[reference])
+        out: F64 = within + self._own[reference] - 2 * between
+        return out
 
 
 class MeanShift:

@@ -47,19 +47,18 @@ def test_pure_windows_of_other_words_are_found_and_honest_ones_are_not(report: d
     for name in DETECTORS:
         assert report[name]["30"]["100"] == 1.0
     # Not the classifier: the one benign prompt about sums is in a third of the windows of its side.
-    for name in ("mmd", "mean_shift"):
+    for name in ("ours", "mmd", "mean_shift"):
         assert report[name]["30"]["0"] <= 0.1
     assert min(report["text_only"]["auc_cut_to_common_lengths"].values()) > 0.95
 
 
 def test_what_is_not_measured_says_so(report: dict[str, Any]) -> None:
-    assert report["ours"] is None
-    assert "no distribution detector" in report["ours_reason"]
     assert "NOT sentence embeddings" in report["embedding"]["note"]
     assert report["published"]["windows_of_1500"]["mmd"]["5"] == 59.0
     assert report["detail"]["independent_blocks"] >= 1
     assert report["as_found"]["mmd"]["30"]["100"] == 1.0
-    assert any(line.startswith("ours: not measured") for line in command.table(report))
+    assert any(line.startswith("ours: percent of windows found") for line in command.table(report))
+    assert set(report["cost_us_per_query"]) == {"ours", "mmd", "mean_shift"}
 
 
 def test_one_seed_gives_one_result_and_another_seed_another(report: dict[str, Any], tmp_path: Path) -> None:

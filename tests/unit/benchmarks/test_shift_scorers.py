@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from detectors.shift_statistic import Axes, Reference, Summary
 from tests.benchmarks.peers.mmd import mmd2
 from tests.benchmarks.shift.features import DIMENSIONS, STYLE, features, style
-from tests.benchmarks.shift.scorers import MeanOdds, MeanShift, Mmd
+from tests.benchmarks.shift.scorers import MeanOdds, MeanShift, Mmd, PairExcess
 from tests.benchmarks.shift.windows import blocks_of, draw, draw_beside, take_blocks, threshold
 
 
@@ -36,6 +37,27 @@ def test_mmd_is_the_unbiased_estimate_of_window_against_reference(sides: tuple[n
         )
 
 
+def test_excess_of_pairs_is_the_statistic_of_the_detectors(sides: tuple[np.ndarray, np.ndarray]) -> None:
+    inside, outside = sides
+    rng = np.random.default_rng(0)
+    references = draw(60, 15, 3, rng)
+    scorer, axes = PairExcess(inside, outside, references), Axes.fit(inside)
+    which = np.array([2, 0, 1])
+
+    def summary(vectors: np.ndarray) -> Summary:
+        out = Summary(dims=axes.turn.shape[1])
+        out.add(rng.integers(0, 2**64, len(vectors), np.uint64), axes.points(vectors))
+        return out
+
+    for side, windows, score in (
+        (inside, draw_beside(references, which, 20, rng), scorer.calibration),
+        (outside, draw(60, 12, 3, rng), scorer.test),
+    ):
+        for row, reference in enumerate(which):
+            expected = Reference(summary(inside[references[reference]])).statistic(summary(side[windows[row]]))
+            assert score(windows, which)[row] == pytest.approx(expected, rel=1e-5)
+
+
 def test_mean_shift_is_the_squared_standardised_difference(sides: tuple[np.ndarray, np.ndarray]) -> None:
     inside, outside = (side.astype(np.float64) for side in sides)
     inside[:, 0] = outside[:, 0] = 3.0  # never varies: says nothing, and divides by nothing
@@ -53,7 +75,12 @@ def test_windows_with_more_of_the_other_kind_score_higher(sides: tuple[np.ndarra
     shares[0][:20] = shares[1][:15] = shares[1][55:] = shares[2][40:] = True
     windows, which = np.stack(shares), np.zeros(3, np.int64)
     odds = MeanOdds(np.full(60, -1.0), np.r_[np.full(40, -1.0), np.full(20, 2.0)], references)
-    for scorer in (Mmd(inside, outside, references), MeanShift(inside, outside, references), odds):
+    for scorer in (
+        PairExcess(inside, outside, references),
+        Mmd(inside, outside, references),
+        MeanShift(inside, outside, references),
+        odds,
+    ):
         scores = scorer.test(windows, which)
         assert scores[0] < scores[1] < scores[2]
 
