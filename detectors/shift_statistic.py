@@ -245,6 +245,16 @@ class Reference:
         Raises:
             ValueError: the window has fewer than two requests.
         """
+        return float(self.shares(window).mean())
+
+    def shares(self, window: Summary) -> F64:
+        """What each request of the window contributes, in the order of its keys; their mean is the statistic.
+
+        High ones are in the crowd. Over the requests of an account they say how much of the excess is its.
+
+        Raises:
+            ValueError: the window has fewer than two requests.
+        """
         count = len(window)
         if count < 2:
             raise ValueError("a window needs two requests or more")
@@ -252,9 +262,8 @@ class Reference:
         weight = rarity(across.mean(axis=1, dtype=np.float64), self._usual)
         among = pairs(window.points, window.points)
         np.fill_diagonal(among, 0)
-        within = float(weight @ among @ weight) / (count * (count - 1))
-        between = float(weight @ across @ self._weight) / (count * len(self._points))
-        return within + self._within - 2 * between
+        out: F64 = weight * ((among @ weight) / (count - 1) - 2 * (across @ self._weight) / len(self._points))
+        return out + self._within
 
 
 def p_value(score: float, benign: F64) -> float:

@@ -33,7 +33,7 @@ from tests.benchmarks.shift.windows import (
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
-DETECTORS: Final = ("ours", "mmd", "mean_shift", "data_set_classifier")
+DETECTORS: Final = ("ours", "ours_hashed", "mmd", "mean_shift", "data_set_classifier")
 _FOLDS: Final = 5
 _CHARS: Final = 8_192  # of a text, as FeatureParams has it
 _CLIP: Final = 8.0  # one prompt says at most e**8 for or against the attack set
@@ -137,7 +137,8 @@ def measure(
         vectors: sums of word vectors, for ours.
     """
     everything = [*texts.benign, *texts.attack]
-    summed = vectors(readable(everything))
+    read = readable(everything)
+    summed, hashed = vectors(read), WordVectors()(read)
     points = np.vstack([embed(texts.benign), embed(texts.attack)])
     cheap, odds = features(everything), out_of_fold(texts, plan.block)
     first_attack = len(texts.benign)
@@ -158,6 +159,7 @@ def measure(
         )
         scorers: dict[str, Scorer] = {
             "ours": PairExcess(summed[inside], summed[outside], references),
+            "ours_hashed": PairExcess(hashed[inside], hashed[outside], references),
             "mmd": Mmd(points[inside], points[outside], references),
             "mean_shift": MeanShift(cheap[inside], cheap[outside], references),
             "data_set_classifier": MeanOdds(odds[inside], odds[outside], references),

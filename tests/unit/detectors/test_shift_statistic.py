@@ -159,6 +159,14 @@ def test_a_harvest_crowds_where_benign_requests_are_rare_and_stands_out_at_a_twe
     reference = Reference(of(prompts(rng, 300)))
     benign = np.array([reference.statistic(of(prompts(rng, 200))) for _ in range(40)])
     mixed = np.array([reference.statistic(of([*prompts(rng, 190), *harvest(rng, 10)])) for _ in range(20)])
+    crowd = [*prompts(rng, 190), *harvest(rng, 10)]
+    points = axes.points(vectors(crowd))
+    window = summary(points)
+    shares = reference.shares(window)
+    assert shares.mean() == pytest.approx(reference.statistic(window))
+    where = {tuple(point) for point in points[190:].tolist()}
+    own = np.array([tuple(point) in where for point in window.points.tolist()])
+    assert shares[own].mean() > 5 * shares[~own].mean()
     assert abs(benign.mean()) < 3 * benign.std() / np.sqrt(40) + benign.std()
     assert np.median(mixed) > benign.max()
     assert p_value(float(mixed.max()), benign) == pytest.approx(1 / 41)
