@@ -79,11 +79,7 @@ def load_positives(path: Path = POSITIVES) -> list[Item]:
     Raises:
         msgspec.ValidationError: a line lacks its technique, or has a field or value that is not known.
     """
-    items = _load(path)
-    for item in items:
-        if item.technique is None or item.kind is not None:
-            raise msgspec.ValidationError(f"{item.id}: a positive has a technique and no kind")
-    return items
+    return _load(path, elicits=True)
 
 
 def load_earnest(path: Path = EARNEST) -> list[Item]:
@@ -92,12 +88,17 @@ def load_earnest(path: Path = EARNEST) -> list[Item]:
     Raises:
         msgspec.ValidationError: a line lacks its kind, or has a field or value that is not known.
     """
-    items = _load(path)
+    return _load(path, elicits=False)
+
+
+def _load(path: Path, *, elicits: bool) -> list[Item]:
+    items = msgspec.json.Decoder(Item).decode_lines(path.read_bytes())
     for item in items:
-        if item.kind is None or item.technique is not None:
-            raise msgspec.ValidationError(f"{item.id}: an earnest request has a kind and no technique")
+        if (item.technique is not None) != elicits or (item.kind is None) != elicits:
+            wanted = (
+                "a positive has a technique and no kind"
+                if elicits
+                else "an earnest request has a kind and no technique"
+            )
+            raise msgspec.ValidationError(f"{item.id}: {wanted}")
     return items
-
-
-def _load(path: Path) -> list[Item]:
-    return msgspec.json.Decoder(Item).decode_lines(path.read_bytes())
