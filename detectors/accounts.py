@@ -46,6 +46,7 @@ _COLUMNS: Final[dict[str, Any]] = {
     "combinations": np.int32,
     "probes": np.int32,
     "swept": np.int32,
+    **dict.fromkeys(("cover_texts", "cover_novel", "cover_words", "mark_texts", "mark_novel", "covered"), np.int32),
 }
 ROW_BYTES: Final = sum(np.dtype(kind).itemsize for kind in _COLUMNS.values())
 
@@ -181,6 +182,7 @@ class AccountTable:
             foreign_turns=int(c["foreign_turns"][slot]),
             leaked=int(c["leaked"][slot]),
             refused=int(c["refused"][slot]),
+            covered=int(c["covered"][slot]),
         )
 
     def snapshot(self) -> bytes:

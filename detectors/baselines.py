@@ -96,6 +96,11 @@ class ScoreTail:
     def nbytes(self) -> int:
         return self._counts.nbytes
 
+    @property
+    def accounts(self) -> int:
+        """Accounts remembered."""
+        return int(self._counts.sum())
+
     def learn(self, odds: NDArray[np.float64]) -> None:
         """Count the log odds of new accounts, one each."""
         self._counts += np.bincount(self._bins(odds), minlength=self._BINS)

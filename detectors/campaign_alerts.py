@@ -18,6 +18,7 @@ _ATLAS: Final[dict[str, tuple[str, ...]]] = {
     "signature_replay": ("AML.T0024.002", "AML.T0012"),
     "foreign_turns": ("AML.T0024.002", "AML.T0005.001"),
     "leakage": ("AML.T0024.002", "AML.T0054"),
+    "coverage": ("AML.T0024.002", "AML.T0005.001"),
     "even_shares": ("AML.T0040",),
     "shared_infrastructure": ("AML.T0021",),
     "young_accounts": ("AML.T0021",),

@@ -15,6 +15,7 @@ import msgspec
 
 from detectors import campaign_alerts, coordination, judgement, reference
 from detectors.campaign_state import SHARDS, Campaign, Changes, Cohort, harvests, shard_of
+from detectors.coverage import KIND as COVERAGE
 from detectors.elicitation import KIND as ELICITATION
 from detectors.evidence_queue import EvidenceQueue
 from detectors.foreign_turns import KIND as TURNS
@@ -32,7 +33,7 @@ _GROWTH: Final = 1.1  # a cohort is judged again when it grew by a tenth
 _REJUDGE: Final = 2.0  # a campaign's evidence is renewed when its cohort has doubled
 _TOLD: Final = 1.25  # an alert is updated without new accounts when its requests grew by a quarter
 _MIN_LINKS: Final = 3  # accounts that hold a campaign's rare values before a cohort is tied to it
-_PRIOR: Final = {ELICITATION: 0.0005, REPLAY: 0.001, TURNS: 0.02, LEAK: 0.01}
+_PRIOR: Final = {ELICITATION: 0.0005, REPLAY: 0.001, TURNS: 0.02, LEAK: 0.01, COVERAGE: 0.02}
 _SEEN: Final = (SIGNATURES, ANSWERS)
 _PRIOR_WEIGHT: Final = 200.0
 _CLIENTS: Final = frozenset({"asn_agent", "tls_agent"})

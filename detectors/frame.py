@@ -19,7 +19,7 @@ from detectors.hashing import U64, hash_strings
 from detectors.pattern_scan import NO_ODDS
 from detectors.reasoning_tags import names_tag, tagged_chars
 from detectors.sampling import sampling_of
-from detectors.text import Ragged, concat_ragged, normalise, text_shingles
+from detectors.text import Ragged, concat_ragged, normalise, text_features
 from detectors.turns import Turn, assistant_turns, turn_of
 from schemas.events import Account, Client, Enforcement, Event, Message, Part, Release, Request, Response, encode_event
 
@@ -58,7 +58,7 @@ class EventFrame(NamedTuple):
         strong, weak: (n,) bit masks of elicitation patterns, by their place in the pattern file.
         paraphrase: (n,) log odds of the paraphrase classifier, the higher one of a request's texts.
         text_code, system_code: (n,) row of `shingles` and of `texts`; ABSENT without text.
-        shingles: shingle hashes of the distinct texts of the frame.
+        shingles: shingle hashes of the distinct texts of the frame. vocabulary: a sample of their words' hashes.
         texts: (m,) those texts, normalised.
         issued, presented: (n rows) hashes of a response's and of a request's reasoning signatures.
         turns: (n rows) of a request's assistant turns, newest first, and of a response's text: two hashes each,
@@ -95,6 +95,7 @@ class EventFrame(NamedTuple):
     presented: Ragged
     turns: Ragged
     shingles: Ragged
+    vocabulary: Ragged
     texts: Strings
 
     def __len__(self) -> int:
@@ -114,12 +115,13 @@ class EventFrame(NamedTuple):
             presented=self.presented.take(indices),
             turns=self.turns.take(indices),
             shingles=self.shingles.take(used),
+            vocabulary=self.vocabulary.take(used),
             texts=self.texts[used],
         )
 
 
 _RAGGED: Final = ("issued", "presented", "turns")
-_PLAIN: Final = tuple(name for name in EventFrame._fields if name not in (*_RAGGED, "shingles", "texts"))
+_PLAIN: Final = tuple(name for name in EventFrame._fields if name not in (*_RAGGED, "shingles", "vocabulary", "texts"))
 
 
 def concat(frames: Sequence[EventFrame]) -> EventFrame:
@@ -137,6 +139,7 @@ def concat(frames: Sequence[EventFrame]) -> EventFrame:
         presented=concat_ragged([f.presented for f in frames]),
         turns=concat_ragged([f.turns for f in frames]),
         shingles=concat_ragged([f.shingles for f in frames]),
+        vocabulary=concat_ragged([f.vocabulary for f in frames]),
         texts=np.concatenate([f.texts for f in frames]),
     )
 
@@ -217,6 +220,7 @@ class FrameBuilder:
             elif isinstance(event, Enforcement):
                 banned[i] = event.action == "ban"
         distinct = list(texts)
+        shingle_hashes, vocabulary = text_features(distinct, self._params.shingle_words, self._params.max_shingles)
         masks = self._scanner.scan(distinct)
         accounts = ["" if isinstance(event, Release) else event.account for event in events]
         return EventFrame(
@@ -249,7 +253,8 @@ class FrameBuilder:
             issued=_hash_ragged(issued),
             presented=_hash_ragged(presented),
             turns=_turn_ragged(turns),
-            shingles=text_shingles(distinct, self._params.shingle_words, self._params.max_shingles),
+            shingles=shingle_hashes,
+            vocabulary=vocabulary,
             texts=_strings(distinct),
         )
 

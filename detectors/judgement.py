@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from detectors import coordination
 from detectors.campaign_state import Cohort
 from detectors.coordination import Owner, Test, bits_of, poisson_tail
+from detectors.coverage import KIND as COVERAGE
 from detectors.elicitation import KIND as ELICITATION
 from detectors.foreign_turns import KIND as TURNS
 from detectors.leakage import KIND as LEAK
@@ -34,10 +35,12 @@ _SWEEP_CAP: Final = 2.0
 # Customers who bring conversations from another provider, edit what they were answered, or have their model think
 # aloud in tags are common enough: their number alone leaves most of the case to be made.
 _HONEST_CAP: Final = 3.0
+# Steady novelty is also what a customer's batch, index or assistant for many users shows: never a case of its own.
+_COVERAGE_CAP: Final = 1.4
 _VARIANTS: Final = 64
 _MOST: Final = 0.5
 
-HONEST_CAUSES: Final = frozenset({TURNS, LEAK})
+HONEST_CAUSES: Final = frozenset({TURNS, LEAK, COVERAGE})
 """Kinds of cohort whose finding honest accounts have too, if few."""
 
 _Harvest = Callable[[Cohort, list[MemberRow], dict[str, float], CampaignParams], dict[str, Test]]
@@ -139,6 +142,7 @@ def _template(
         "signature_replay": (REPLAY, sum(member.row.replayed > 0 for member in members), params.signal_cap_bits),
         "foreign_turns": (TURNS, sum(member.row.foreign_turns > 0 for member in members), _HONEST_CAP),
         "leakage": (LEAK, sum(member.row.leaked > 0 for member in members), _HONEST_CAP),
+        "coverage": (COVERAGE, sum(member.row.covered > 0 for member in members), _COVERAGE_CAP),
     }
     for name, (kind, count, cap) in found.items():
         # Some strangers among the carriers of a common phrase do anything; it takes most of them to say what it is for.

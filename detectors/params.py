@@ -174,6 +174,29 @@ class SamplingParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     ] = 168.0
 
 
+class CoverageParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Accounts whose requests go on bringing what is new to them."""
+
+    enabled: bool = True
+    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = False
+    report_floor: Annotated[float, Meta(ge=0, le=1, description="signals below this score are not written")] = 0.5
+    min_requests: Annotated[
+        int, Meta(ge=2, le=1_000_000, description="requests before an account is judged; a power of two counts")
+    ] = 64
+    tail: Annotated[
+        float, Meta(gt=0, le=1, description="share of benign accounts, the widest, that the widest count among")
+    ] = 0.05
+    common_accounts: Annotated[
+        int, Meta(ge=0, le=10_000, description="other accounts of one partition that use a word before it counts")
+    ] = 3
+    word_bits: Annotated[
+        int, Meta(ge=12, le=34, description="log2 of the bits of a filter; a pane holds 2**bits / 10 accounts' words")
+    ] = 24
+    pane_hours: Annotated[
+        float, Meta(gt=0, le=8760, description="a word is remembered for one to two panes after its last use")
+    ] = 168.0
+
+
 class PopulationParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """The live reference: a uniform sample of accounts, each counting once."""
 
@@ -209,6 +232,7 @@ class DetectorParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     foreign_turns: ForeignTurnParams = ForeignTurnParams()
     leakage: LeakageParams = LeakageParams()
     sampling_sweep: SamplingParams = SamplingParams()
+    coverage: CoverageParams = CoverageParams()
     population: PopulationParams = PopulationParams()
     cohorts: CohortParams = CohortParams()
 

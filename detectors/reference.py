@@ -43,6 +43,7 @@ class Reference:
             "replay": np.array([row.replayed > 0 for row in rows], np.bool_),
             "turns": np.array([row.foreign_turns > 0 for row in rows], np.bool_),
             "leak": np.array([row.leaked > 0 for row in rows], np.bool_),
+            "coverage": np.array([row.covered > 0 for row in rows], np.bool_),
         }
         # A suspect tells nothing about what honest accounts have in common.
         honest = [row.elicit_strong == row.replayed == row.foreign_turns == row.leaked == 0 for row in rows]

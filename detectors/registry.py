@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from detectors.contract import Detector
+from detectors.coverage import Coverage
 from detectors.elicitation import Elicitation
 from detectors.foreign_turns import ForeignTurns
 from detectors.hashing import KeyedHasher
@@ -32,6 +33,7 @@ REGISTRY: Final[dict[str, Callable[[Parts], Detector]]] = {
     "foreign_turns": lambda parts: ForeignTurns(parts.params.foreign_turns, parts.hasher),
     "leakage": lambda parts: Leakage(parts.params.leakage, parts.scanner),
     "sampling_sweep": lambda parts: SamplingSweep(parts.params.sampling_sweep, parts.hasher),
+    "coverage": lambda parts: Coverage(parts.params.coverage),
 }
 
 

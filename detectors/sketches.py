@@ -185,6 +185,10 @@ class AccountCounter:
         for row, cell in enumerate(cells):
             np.maximum.at(self._current[row], cell, total.astype(np.uint32))
 
+    def holds(self, items: U64, accounts: U64) -> NDArray[np.bool_]:
+        """Whether each account (n,) was counted for its item (n,) in either pane; shape (n,)."""
+        return self._pairs.contains(combine(items, accounts))
+
     def counts(self, items: U64) -> NDArray[np.int64]:
         """Estimated distinct accounts of each item; shape (n,)."""
         out = np.zeros(len(items), np.int64)

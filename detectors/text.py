@@ -21,6 +21,7 @@ I64 = NDArray[np.int64]
 
 _MULTIPLIER: Final = 0x9FB21C651E98DF25  # odd, from xxHash3's mixing constants
 _BLOCK: Final = 32_768  # characters: the temporaries of a block are some thirty times as large
+_SAMPLED: Final = np.uint64(7)  # one word in eight, by its hash
 _LONGEST_WORD: Final = 64  # bytes of a word that count: longer ones are blobs, told apart well enough by these
 
 
@@ -191,16 +192,35 @@ def words(texts: Sequence[str]) -> Words:
 
 
 def text_shingles(texts: Sequence[str], width: int, limit: int) -> Ragged:
-    """The shingle hashes of normalised texts, worked off in blocks that fit the processor's cache."""
+    """The shingle hashes of normalised texts."""
+    return text_features(texts, width, limit)[0]
+
+
+def text_features(texts: Sequence[str], width: int, limit: int) -> tuple[Ragged, Ragged]:
+    """Shingle hashes and a sample of the words of normalised texts, in blocks that fit the processor's cache."""
     parts: list[Ragged] = []
+    sampled: list[Ragged] = []
     start = size = 0
-    for i, text in enumerate(texts):
+    for i, text in enumerate((*texts, "")):
         size += len(text)
-        if size >= _BLOCK:
-            parts.append(shingles(words(texts[start : i + 1]), width, limit).hashes)
+        if size >= _BLOCK or i == len(texts):
+            found = words(texts[start : i + 1])
+            parts.append(shingles(found, width, limit).hashes)
+            sampled.append(sampled_words(found))
             start, size = i + 1, 0
-    parts.append(shingles(words(texts[start:]), width, limit).hashes)
-    return concat_ragged(parts)
+    return concat_ragged(parts), concat_ragged(sampled)
+
+
+def sampled_words(found: Words) -> Ragged:
+    """The words of each text whose hash falls into one eighth: the same words in every text (Broder, 1997).
+
+    Words without a letter are left out. A word that a text repeats stays repeated.
+    """
+    values = found.hashes.values
+    if not len(values):
+        return empty_ragged(found.hashes.rows)
+    kept = np.flatnonzero(((values & _SAMPLED) == 0) & found.lettered)
+    return Ragged(values[kept], np.searchsorted(kept, found.hashes.offsets))
 
 
 def _no_words(texts: int, data: bytes) -> Words:

@@ -37,6 +37,10 @@ SIGNALS: Final[dict[str, SignalText]] = {
         "the account tries one combination of sampling parameters after another",
         "ask what it studies: a grid over settings ends, reading logits goes on with one prompt and ever new biases",
     ),
+    "coverage": SignalText(
+        "requests go on bringing what is new to their account, where others come back to what they did",
+        "ask what it works off: an index, a table of rows and an assistant for many users are as new each time",
+    ),
     "even_shares": SignalText(
         "the accounts carry nearly equal shares of the work, as a load balancer would give them",
         "compare with the customer's own scheduler if all accounts are one customer's",
@@ -52,7 +56,7 @@ SIGNALS: Final[dict[str, SignalText]] = {
 }
 
 BLIND: Final[dict[str, str]] = {
-    "request.text": "requests carried no text: elicitation and templates were not seen",
+    "request.text": "requests carried no text: elicitation, templates and coverage were not seen",
     "request.signatures": "requests reported no reasoning signatures: their replay was not seen",
     "response.signatures": "responses reported no reasoning signatures: which ones were issued was not seen",
     "request.messages": "requests carried no messages: turns of another model in them were not seen",

@@ -21,6 +21,7 @@ COVERED: Final[dict[str, tuple[str, ...]]] = {
 }
 
 EXCLUSIONS: Final[dict[str, str]] = {
+    "coverage": "compares accounts of 64 requests or more; the small arena has too few benign ones to compare with",
     "sampling_sweep": "no reported campaign varied its sampling parameters, so no shape of the simulator does",
 }
 """Detector to the reason why no scenario can show what it does."""

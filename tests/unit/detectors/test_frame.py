@@ -23,7 +23,8 @@ from tests.unit.detectors.traffic import (
     traffic,
 )
 
-_COLUMNS = [name for name in EventFrame._fields if name not in ("issued", "presented", "turns", "shingles", "texts")]
+_RAGGED = ("issued", "presented", "turns", "shingles", "vocabulary")
+_COLUMNS = [name for name in EventFrame._fields if name not in (*_RAGGED, "texts")]
 
 
 def build(*events: Event, key: bytes = b"0123456789abcdef") -> EventFrame:
@@ -40,7 +41,12 @@ def described(frame: EventFrame) -> list[dict[str, Any]]:
             one[name] = getattr(frame, name).take(np.array([i])).values.tolist()
         for name in ("text_code", "system_code"):
             code = one[name]
-            one[name] = None if code < 0 else (frame.texts[code], frame.shingles.take(np.array([code])).values.tolist())
+            of_text = (
+                []
+                if code < 0
+                else [ragged.take(np.array([code])).values.tolist() for ragged in (frame.shingles, frame.vocabulary)]
+            )
+            one[name] = None if code < 0 else (frame.texts[code], *of_text)
         out.append(one)
     return out
 

@@ -17,6 +17,7 @@ from detectors.engine import Lane, TickOutput
 from detectors.frame import RANKS, RESPONSE, EventFrame, FrameBuilder, concat, event_order
 from detectors.params import (
     AccountParams,
+    CoverageParams,
     DetectorParams,
     ForeignTurnParams,
     ReplayParams,
@@ -46,6 +47,7 @@ SMALL: Final = DetectorParams(
     signature_replay=ReplayParams(capacity=4096, warmup_hours=0),
     foreign_turns=ForeignTurnParams(capacity=4096, warmup_hours=0),
     sampling_sweep=SamplingParams(capacity=4096, min_combinations=2),
+    coverage=CoverageParams(min_requests=2, tail=1.0, common_accounts=0, word_bits=18),
 )
 
 
