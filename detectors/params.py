@@ -47,7 +47,7 @@ class ParaphraseParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     enabled: bool = True
     shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = True
     threshold: Annotated[float, Meta(gt=0, lt=1, description="probability from which a text counts as such a wish")] = (
-        0.9
+        0.75
     )
 
 

@@ -1,7 +1,7 @@
 """Wishes for hidden reasoning in other words than the patterns know: a linear model over hashed n-grams.
 
-Features are runs of 4 and of 6 bytes of UTF-8 that begin at a character, and pairs of neighbouring words,
-each word by its first 8 bytes; all are hashed into one table of small integers. A text is cut into cells of
+Features are two runs of UTF-8 that begin at a character, of 4 to 12 bytes by its script, and pairs of neighbouring
+words, each word by its first 16 bytes; all are hashed into one table of small integers. A text is cut into cells of
 :data:`CELL` bytes; its score is that of its best window of a few neighbouring cells, so that a sentence
 inside a long task is still seen. Sums are of integers: neither order nor neighbours change them.
 """
@@ -46,6 +46,23 @@ _IS_WORD: Final = _word_bytes()
 _FIRST_BYTES: Final = np.array([(1 << (8 * n)) - 1 for n in range(9)], np.uint64)
 
 
+def _run_masks() -> tuple[U64, U64, NDArray[np.bool_]]:
+    """Bytes of the two runs by the byte that a character begins with, and where the long one goes on to twelve.
+
+    So that runs are about as many letters in each script: four and six of Latin, three and six of those of two
+    bytes, one and two Chinese, Japanese or Korean characters, three and four of an Indic script.
+    """
+    short, long = np.full(256, _FOUR), np.full(256, _SIX)
+    short[0xCD:0xE1], long[0xCD:0xE1] = _SIX, ~np.uint64(0)
+    short[0xE0] = ~np.uint64(0)
+    further = np.zeros(256, np.bool_)
+    further[0xCD:0xE1] = True
+    return short, long, further
+
+
+_SHORT, _LONG, _FURTHER = _run_masks()
+
+
 class Features(NamedTuple):
     """Buckets of the features of t texts, and the cell that each stands in; bucket 0 is none.
 
@@ -77,18 +94,28 @@ def features(texts: Sequence[str], bits: int) -> Features:
     bounds = np.arange(int(cells.sum()) + len(cells)) * CELL + np.repeat(starts - first * CELL, cells + 1)
     bounds[first + cells] = starts + lengths
     used = len(raw) - _PAD
-    near = eight[:used]
+    near, at = eight[:used], None
     if not data.isascii():
         at = np.flatnonzero((raw[:used] & 0xC0) != 0x80)
         near = eight[at]
         bounds = np.searchsorted(at, bounds)
     shift = np.uint64(64 - bits)
     chars = np.empty((2, len(near)), np.uint64)
-    np.bitwise_and(near, _FOUR, out=chars[0])
+    if at is None:
+        np.bitwise_and(near, _FOUR, out=chars[0])
+        np.bitwise_and(near, _SIX, out=chars[1])
+    else:
+        lead = raw.take(at)
+        np.bitwise_and(near, _SHORT.take(lead), out=chars[0])
+        np.bitwise_and(near, _LONG.take(lead), out=chars[1])
+        further = np.flatnonzero(_FURTHER.take(lead))
+        chars[1, further] += (eight[at[further] + 8] & _FOUR) * _K3
     chars[0] *= _K1
-    np.bitwise_and(near, _SIX, out=chars[1])
     chars[1] *= _K2
     chars >>= shift
+    line = np.flatnonzero(near[1:] == near[:-1]) + 1
+    if len(line):
+        chars[:, line] = 0  # a drawn line says nothing, however long it is
     word = _IS_WORD.take(raw[:used])
     edge = np.flatnonzero(word[1:] != word[:-1]) + 1
     if word[0]:
@@ -96,7 +123,9 @@ def features(texts: Sequence[str], bits: int) -> Features:
     begin, end = edge[::2], edge[1::2]  # texts end in zero bytes, so every word ends
     counts = np.diff(np.searchsorted(begin, starts), append=len(begin))
     pair_cell = (begin - np.repeat(starts, counts)) // CELL + np.repeat(first, counts)
-    prefix = (eight[begin] & _FIRST_BYTES[np.minimum(end - begin, 8)]) * _K2
+    length = end - begin
+    prefix = (eight[begin] & _FIRST_BYTES[np.minimum(length, 8)]) * _K2
+    prefix += (eight[np.minimum(begin + 8, used)] & _FIRST_BYTES[np.clip(length - 8, 0, 8)]) * _K3
     prefix ^= prefix >> np.uint64(31)
     pairs = np.zeros(len(begin), np.uint64)
     np.multiply(prefix[:-1], _K3, out=pairs[:-1])

@@ -1,7 +1,7 @@
 """Fit the classifier of paraphrased wishes anew: ``python -m infra.elicitation.fit --prompts DIR``.
 
-Five folds of templates: a model fitted on four judges what is drawn from the fifth, and the threshold comes
-from those judgements; the shipped weights are then fitted on all. Equal inputs give equal bytes.
+Five folds of templates: a model fitted on four judges what is drawn from the fifth. The shipped weights are
+then fitted on all, and judged on the development set. Equal inputs give equal bytes.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ from scipy.special import expit
 
 from detectors.paraphrase import CELL, Paraphrase, damping, features, pack
 from detectors.text import normalise
-from infra.elicitation.fit.texts import Example, Template, draw, read_templates
+from infra.elicitation.fit.texts import Example, Template, draw, read_development, read_templates
 from pipelines.demo.prompts import fetch, read_prompts
 
 BITS: Final = 17
 WINDOW: Final = 2  # cells
 OUT: Final = Path(__file__).parents[1] / "paraphrase.npz"
+THRESHOLDS: Final = (-2.0, -1.0, 0.0, 1.0, 1.5, 2.0, 3.0, 4.0)  # log odds
 _SEED: Final = 20_260_301
 _PIECE: Final = 1_500  # characters
 _MIN_ROWS: Final = 3
 _MOST_WINDOWS: Final = 8  # of one ordinary text
-_L2: Final = 5e-5
-_DRAWS: Final = {"flagged": 24, "honest": 24, "task": 6}
-_HONEST_WEIGHT: Final = 1.0
+_L2: Final = 3e-4
+_DRAWS: Final = {"flagged": 32, "honest": 32, "task": 32}
+_HONEST_WEIGHT: Final = 2.0
 _MAX_CHARS: Final = 8192
 
 
@@ -217,8 +218,12 @@ def main() -> None:
         judged += of_fold
         odds.append(judge(model, of_fold))
     if judged:
-        report(judged, np.concatenate(odds), [-2, -1, 0, 1, 2, 3, 4, 6])
-    args.out.write_bytes(fit(examples_of(templates, prompts, _SEED)))
+        report(judged, np.concatenate(odds), THRESHOLDS)
+    packed = fit(examples_of(templates, prompts, _SEED))
+    args.out.write_bytes(packed)
+    development = read_development()
+    print("the shipped weights on the development set")
+    report(development, judge(Paraphrase(packed), development), THRESHOLDS)
     print(f"{args.out}: {args.out.stat().st_size} bytes")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from random import Random
 from typing import Final, Literal, NamedTuple
@@ -13,18 +13,20 @@ import msgspec
 from msgspec import Struct
 
 _ALTERNATIVES: Final = re.compile(r"\[([^\[\]]*)\]")
+_SLOT: Final = re.compile(r"\{(\w+)\}")
 _FOLDS: Final = 5
 
 
 class Template(Struct, frozen=True, forbid_unknown_fields=True):
-    """One line of a file: ``[a|b]`` stands for one of its alternatives.
+    """One line of a file: ``[a|b]`` stands for one of its alternatives, which may hold further ones.
 
     Attributes:
-        label: an ordinary task, a wish that is flagged, or an honest look-alike.
+        label: an ordinary task, a wish that is flagged, an honest look-alike, or a slot: what ``{kind}`` stands
+            for in the other lines of its file.
         kind: technique of `patterns.toml` for flagged ones, else what the look-alike is about.
     """
 
-    label: Literal["task", "flagged", "honest"]
+    label: Literal["task", "flagged", "honest", "slot"]
     kind: str
     text: str
     language: str = ""
@@ -47,16 +49,38 @@ class Example(NamedTuple):
 
 
 def read_templates() -> list[Template]:
-    """All templates, in order of language and line."""
+    """All templates, in order of language and line, their slots filled in."""
     files = sorted(
         (file for file in resources.files("infra.elicitation.fit").iterdir() if file.name.endswith(".jsonl")),
         key=lambda file: file.name,
     )
-    return [
-        msgspec.structs.replace(msgspec.json.decode(line, type=Template), language=file.name.removesuffix(".jsonl"))
-        for file in files
-        for line in file.read_bytes().splitlines()
-    ]
+    out: list[Template] = []
+    for file in files:
+        lines = [msgspec.json.decode(line, type=Template) for line in file.read_bytes().splitlines()]
+        slots = {line.kind: line.text for line in lines if line.label == "slot"}
+        language = file.name.removesuffix(".jsonl")
+        out += [
+            msgspec.structs.replace(line, language=language, text=fill(line.text, slots))
+            for line in lines
+            if line.label != "slot"
+        ]
+    return out
+
+
+def read_development() -> list[Example]:
+    """The development set: whole texts in another manner than the templates, on which models are chosen."""
+    data = resources.files("infra.elicitation.fit").joinpath("development.ndjson").read_bytes()
+    lines = [msgspec.json.decode(line, type=Template) for line in data.splitlines()]
+    return [Example(line.text, 0, len(line.text), *_origin(line)) for line in lines]
+
+
+def fill(text: str, slots: Mapping[str, str]) -> str:
+    """A template with its slots filled in; other braces stand.
+
+    >>> fill("{verb} it as {json}", {"verb": "[print|show]"})
+    '[print|show] it as {json}'
+    """
+    return _SLOT.sub(lambda found: slots.get(found[1], found[0]), text)
 
 
 def expand(text: str, rng: Random) -> str:
@@ -65,7 +89,9 @@ def expand(text: str, rng: Random) -> str:
     >>> expand("[a|a] cup of [tea]", Random(1))
     'a cup of tea'
     """
-    chosen = _ALTERNATIVES.sub(lambda found: rng.choice(found[1].split("|")), text)
+    chosen, found = text, 1
+    while found:  # the innermost first
+        chosen, found = _ALTERNATIVES.subn(lambda group: rng.choice(group[1].split("|")), chosen)
     return re.sub(r" +([,.;:!?])", r"\1", re.sub(r"  +", " ", chosen)).strip()
 
 

@@ -89,6 +89,19 @@ def test_a_text_is_cut_into_cells() -> None:
     assert len(found.bounds) == 4 + 3, "each cell, and the padding of each text"
 
 
+@pytest.mark.parametrize("letter", ["═", "-", "я"])
+def test_a_drawn_line_counts_for_nothing(letter: str) -> None:
+    found = features([letter * 200, letter * 400], 12)
+    used = np.count_nonzero(found.chars)
+    assert used <= 40, "only where a line begins and ends"
+
+
+@pytest.mark.parametrize("words", ["думал рассуждал", "सोचकर बताओ", "thoughtfulness deliberation"])
+def test_words_are_told_apart_beyond_their_first_letters(words: str) -> None:
+    first = features([words], 16).pairs
+    assert features([words[:-1] + "x"], 16).pairs[0] != first[0]
+
+
 def test_packing_repeats_itself() -> None:
     weights = np.arange(-128, 128, dtype=np.int8)
     weights[0] = 0
