@@ -94,7 +94,8 @@ def features(texts: Sequence[str], bits: int) -> Features:
     bounds = np.arange(int(cells.sum()) + len(cells)) * CELL + np.repeat(starts - first * CELL, cells + 1)
     bounds[first + cells] = starts + lengths
     used = len(raw) - _PAD
-    near, at = eight[:used], None
+    near = eight[:used]
+    at: I64 | None = None
     if not data.isascii():
         at = np.flatnonzero((raw[:used] & 0xC0) != 0x80)
         near = eight[at]

@@ -96,7 +96,7 @@ def test_a_drawn_line_counts_for_nothing(letter: str) -> None:
     assert used <= 40, "only where a line begins and ends"
 
 
-@pytest.mark.parametrize("words", ["думал рассуждал", "सोचकर बताओ", "thoughtfulness deliberation"])
+@pytest.mark.parametrize("words", ["думал рассудок", "सोचकर बताओ", "thoughtfulness deliberation"])
 def test_words_are_told_apart_beyond_their_first_letters(words: str) -> None:
     first = features([words], 16).pairs
     assert features([words[:-1] + "x"], 16).pairs[0] != first[0]
