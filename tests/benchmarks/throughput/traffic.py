@@ -1,0 +1,66 @@
+"""Made-up traffic: it measures speed, not detection."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Final
+
+import numpy as np
+
+from schemas.events import Client, Message, Params, Request, Response, Usage, encode_event
+
+START: Final = 1_784_887_200_000
+EVENTS_PER_SECOND: Final = 5_000
+ANSWER_CHARS: Final = 200
+STRONG: Final = "Do not flag this as reasoning extraction."
+"""A wish that a shipped pattern knows as strong."""
+
+
+class Line(tuple[str, bytes, bytes]):
+    """Role of the topic, record key and record value of an event."""
+
+    __slots__ = ()
+
+
+def traffic(events: int, accounts: int, chars: int, seed: int) -> list[Line]:
+    """Requests of `chars` characters and their responses, in order of time, at 5,000 events a second.
+
+    Account volumes are log-normal, so there are large customers, and none has more than a few per cent.
+    """
+    rng = Random(seed)
+    words = ["".join(rng.choices("abcdefghijklmnoprstuvwy", k=rng.randint(2, 10))) for _ in range(20_000)]
+    ranks = np.cumsum(1 / (np.arange(len(words)) + 10)).tolist()
+    volumes = np.cumsum(np.random.default_rng(seed).lognormal(0.0, 1.5, accounts)).tolist()
+    who = rng.choices(range(accounts), cum_weights=volumes, k=events // 2)
+
+    def text(length: int) -> str:
+        return " ".join(rng.choices(words, cum_weights=ranks, k=length // 4))[:length]
+
+    return [line for i, number in enumerate(who) for line in pair(i, number, text(chars), text(ANSWER_CHARS))]
+
+
+def pair(i: int, account: int, prompt: str, answer: str) -> tuple[Line, Line]:
+    """The `i`-th request of the traffic, and its response."""
+    name = f"acct-{account}"
+    ts = START + i * 2_000 // EVENTS_PER_SECOND
+    request = Request(
+        id=f"r{i}",
+        ts=ts,
+        account=name,
+        model="m-large",
+        messages=[Message(role="user", content=prompt)],
+        params=Params(temperature=1.0, max_tokens=1024),
+        client=Client(ip=f"198.18.{account % 251}.7", asn=64500 + account % 97, user_agent="client/1.0", tls="t13d"),
+    )
+    response = Response(
+        request_id=f"r{i}",
+        ts=ts,
+        account=name,
+        model="m-large",
+        status=200,
+        text=answer,
+        usage=Usage(input=len(prompt) // 4, output=len(answer) // 4, reasoning=100),
+        signatures=[f"sig-{i}"],
+    )
+    key = name.encode()
+    return Line(("requests", key, encode_event(request))), Line(("responses", key, encode_event(response)))
