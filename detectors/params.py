@@ -177,8 +177,8 @@ class SamplingParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
 class CoverageParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Accounts whose requests go on bringing what is new to them."""
 
-    enabled: bool = True
-    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = False
+    enabled: bool = False
+    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = True
     report_floor: Annotated[float, Meta(ge=0, le=1, description="signals below this score are not written")] = 0.5
     min_requests: Annotated[
         int, Meta(ge=2, le=1_000_000, description="requests before an account is judged; a power of two counts")

@@ -46,6 +46,10 @@ TIGHT = tune(
 )
 
 
+# What they add to campaigns, whom they would name besides, and what they cost is not measured on a whole scenario yet.
+UNPROVEN = {"coverage"}
+
+
 def make(name: str, params: DetectorParams = SMALL) -> Detector:
     return REGISTRY[name](parts(make_config(params)))
 
@@ -61,8 +65,8 @@ def says_nothing(report: Report) -> bool:
 def test_has_the_name_of_its_entry_and_parameters_of_its_own(name: str) -> None:
     assert make(name).name == name
     section = getattr(DetectorParams(), name)
-    assert section.enabled is True
-    assert section.shadow is False
+    assert section.enabled is (name not in UNPROVEN)
+    assert section.shadow is (name in UNPROVEN)
 
 
 def test_can_be_switched_off(name: str) -> None:

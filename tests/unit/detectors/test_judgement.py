@@ -22,8 +22,15 @@ PARAMS = CampaignParams()
 RATES = {"elicitation": 0.0005, "replay": 0.001, "turns": 0.002, "leak": 0.001, "accounts": 5000.0}
 
 
-def weigh(members: list[MemberRow], *, kind: str = "template", variants: int = 64, **more: Any) -> Judgement:
-    """The judgement of a cohort in which `variants` different tasks were seen."""
+def weigh(
+    members: list[MemberRow],
+    *,
+    kind: str = "template",
+    variants: int = 64,
+    rates: dict[str, float] | None = None,
+    **more: Any,
+) -> Judgement:
+    """The judgement of a cohort in which `variants` different tasks were seen, at further `rates`."""
     cohort = Cohort(
         kind,
         "k1",
@@ -31,7 +38,7 @@ def weigh(members: list[MemberRow], *, kind: str = "template", variants: int = 6
         members={one.row.account: one for one in members},
         **more,
     )
-    return judge(cohort, population(), RATES, PARAMS)
+    return judge(cohort, population(), RATES | (rates or {}), PARAMS)
 
 
 def as_members(count: int, seed: int, **changes: Any) -> list[MemberRow]:
@@ -187,6 +194,25 @@ class TestLookAlikes:
         verdict = weigh(as_members(200, seed=25, elicit_strong=5, replayed=2), variants=3000)
         assert verdict.harvest_bits >= PARAMS.total_bits
         assert not verdict.alerts(PARAMS)
+
+
+class TestCoverage:
+    """Steady novelty is what honest programs show as well: it counts up to a cap, and never makes a case by itself."""
+
+    def test_a_pool_in_which_most_have_it_needs_more(self) -> None:
+        verdict = weigh(pool(60, elicit_strong=0, covered=3), variants=2, rates={"coverage": 0.002})
+        assert verdict.harvest["coverage"].evidence == {"accounts": 60, "expected": 0.12}
+        assert 0 < verdict.harvest_bits < PARAMS.harvest_bits
+        assert verdict.coordination_bits >= PARAMS.coordination_bits
+        assert not verdict.alerts(PARAMS)
+
+    def test_some_carriers_of_a_template_have_it(self) -> None:
+        members = [*pool(20, elicit_strong=0, covered=3), *as_members(40, seed=26)]
+        assert "coverage" not in weigh(members, variants=2, rates={"coverage": 0.002}).harvest
+
+    def test_what_most_accounts_do_says_nothing(self) -> None:
+        verdict = weigh(pool(60, elicit_strong=0, covered=3), variants=2, rates={"coverage": 0.9})
+        assert verdict.harvest["coverage"].bits == 0
 
 
 class TestOwner:

@@ -47,7 +47,7 @@ SMALL: Final = DetectorParams(
     signature_replay=ReplayParams(capacity=4096, warmup_hours=0),
     foreign_turns=ForeignTurnParams(capacity=4096, warmup_hours=0),
     sampling_sweep=SamplingParams(capacity=4096, min_combinations=2),
-    coverage=CoverageParams(min_requests=2, tail=1.0, common_accounts=0, word_bits=18),
+    coverage=CoverageParams(enabled=True, shadow=False, min_requests=2, tail=1.0, common_accounts=0, word_bits=18),
 )
 
 
