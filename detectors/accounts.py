@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -47,7 +46,10 @@ _COLUMNS: Final[dict[str, Any]] = {
     "probes": np.int32,
     "swept": np.int32,
 }
-ROW_BYTES: Final = sum(np.dtype(kind).itemsize for kind in _COLUMNS.values())
+_ROW: Final = np.dtype(list(_COLUMNS.items()))
+ROW_BYTES: Final = _ROW.itemsize
+COLUMNS: Final = tuple(_COLUMNS)
+"""Names of the columns, in the order of a row."""
 
 
 class AccountTable:
@@ -129,6 +131,13 @@ class AccountTable:
             column[slot] = ABSENT if name == "created" else 0
         return slot
 
+    def expire(self, now: int) -> list[str]:
+        """Forget the accounts that were idle for too long by event time `now`; their names."""
+        slots = np.fromiter(self._slots.values(), np.int64, len(self._slots))
+        stale = slots[self.columns["last_seen"][slots] < now - self._idle_ms] if len(slots) else slots
+        # By hash, so that free slots do not depend on the order of arrival.
+        return self._drop(stale[np.argsort(self.columns["hash"][stale])]) if len(stale) else []
+
     def _evict(self, needed: int, now: int, keep: set[str]) -> list[str]:
         candidates = np.fromiter((s for a, s in self._slots.items() if a not in keep), np.int64)
         idle_since = self.columns["last_seen"][candidates]
@@ -137,13 +146,16 @@ class AccountTable:
         count = min(len(candidates), max(needed, stale, self._capacity // 16))
         # Ties by hash, so that the choice does not depend on the order of slots.
         order = np.lexsort((self.columns["hash"][candidates], idle_since))[:count]
-        names = [self.name(int(slot)) for slot in candidates[order]]
+        return self._drop(candidates[order])
+
+    def _drop(self, slots: I64) -> list[str]:
+        names = [self.name(slot) for slot in slots.tolist()]
         for name in names:
             slot = self._slots.pop(name)
             self._names[slot] = None
             self._free.append(slot)
         for column in self.columns.values():
-            column[candidates[order]] = 0
+            column[slots] = 0
         self.evicted += len(names)
         return names
 
@@ -185,16 +197,30 @@ class AccountTable:
 
     def snapshot(self) -> bytes:
         """All rows with their slots, packed; the inverse of :meth:`restore`."""
-        out = io.BytesIO()
+        return msgspec.msgpack.encode(self.parts())
+
+    def parts(self) -> dict[str, bytes]:
+        """The same in two parts: `rows`, :data:`ROW_BYTES` a slot, so that an account changes its own row only."""
         used = len(self._names)
-        np.savez(out, allow_pickle=False, **{name: column[:used] for name, column in self.columns.items()})
-        return msgspec.msgpack.encode((self._names, self._free, self.evicted, out.getvalue()))
+        rows = np.empty(used, _ROW)
+        for name, column in self.columns.items():
+            rows[name] = column[:used]
+        return {"rows": rows.tobytes(), "names": msgspec.msgpack.encode((self._names, self._free, self.evicted))}
 
     def restore(self, data: bytes) -> None:
         """Replace everything by a snapshot."""
-        self._names, self._free, self.evicted, packed = msgspec.msgpack.decode(
-            data, type=tuple[list[str | None], list[int], int, bytes]
-        )
-        with np.load(io.BytesIO(packed), allow_pickle=False) as columns:
-            self.columns = {name: columns[name].copy() for name in _COLUMNS}
+        self.restore_parts(msgspec.msgpack.decode(data, type=dict[str, bytes]))
+
+    def restore_parts(self, parts: Mapping[str, bytes]) -> None:
+        """Replace everything by :meth:`parts`.
+
+        Raises:
+            ValueError: the rows are not those of the names.
+        """
+        names, free, evicted = msgspec.msgpack.decode(parts["names"], type=tuple[list[str | None], list[int], int])
+        rows = np.frombuffer(parts["rows"], _ROW)
+        if len(rows) != len(names):
+            raise ValueError(f"{len(rows)} rows of accounts do not fit {len(names)} names")
+        self._names, self._free, self.evicted = names, free, evicted
+        self.columns = {name: rows[name].copy() for name in _COLUMNS}
         self._slots = {name: slot for slot, name in enumerate(self._names) if name is not None}

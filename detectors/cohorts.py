@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -17,6 +17,7 @@ Key = tuple[str, int]
 
 _VARIANTS: Final = 64  # values in the sketch of what varies: about 12 % error beyond that many
 _ROWS_PER_MESSAGE: Final = 500  # about 100 kB a message
+_BUCKETS: Final = 256  # of cohorts in the state; a few hundred cohorts each when the book is full
 _REFRESH_MS: Final = 3_600_000  # a member that changed a little is sent again after an hour
 
 
@@ -50,6 +51,7 @@ class _Cohort(msgspec.Struct, array_like=True):
     patterns: list[str]
     dirty: dict[str, int]  # members that changed since they were sent, and since when in the order of changes
     look: dict[str, None]  # those of them that changed since they were last looked at
+    used: int = 0  # place in the order in which cohorts were last touched
 
 
 class CohortBook:
@@ -82,6 +84,7 @@ class CohortBook:
         self._look: dict[Key, None] = {}
         self._wake: list[tuple[int, Key, str]] = []
         self._changes = 0
+        self._uses = 0
         self._classes: dict[str, Counter[int]] = {}
         self.evicted = 0
 
@@ -119,6 +122,8 @@ class CohortBook:
                 self._drop(next(iter(self._cohorts)))
             self._resize(key[0], None, 0)
         self._cohorts.move_to_end(key)
+        self._uses += 1
+        cohort.used = self._uses
         before = len(cohort.members)
         for touch in touches:
             member = cohort.members.get(touch.account)
@@ -259,16 +264,32 @@ class CohortBook:
                 self._look[key] = None
 
     def snapshot(self) -> bytes:
-        cohorts = [(key, cohort) for key, cohort in self._cohorts.items()]
-        return msgspec.msgpack.encode(
-            (cohorts, list(self._dirty.items()), list(self._look), self._changes, self.evicted)
-        )
+        return msgspec.msgpack.encode(self.parts())
+
+    def parts(self) -> dict[str, bytes]:
+        """Everything, the cohorts in buckets by their key, so that a cohort that changes leaves the others alone."""
+        buckets: dict[str, list[tuple[Key, _Cohort]]] = {}
+        for key, cohort in self._cohorts.items():
+            buckets.setdefault(f"bucket-{key[1] % _BUCKETS}", []).append((key, cohort))
+        out = {name: msgspec.msgpack.encode(sorted(found, key=_key_of)) for name, found in buckets.items()}
+        state = (list(self._dirty.items()), list(self._look), self._changes, self._uses, self.evicted)
+        return {**out, "book": msgspec.msgpack.encode(state)}
 
     def restore(self, data: bytes) -> None:
-        cohorts, dirty, look, self._changes, self.evicted = msgspec.msgpack.decode(
-            data, type=tuple[list[tuple[Key, _Cohort]], list[tuple[Key, int]], list[Key], int, int]
+        self.restore_parts(msgspec.msgpack.decode(data, type=dict[str, bytes]))
+
+    def restore_parts(self, parts: Mapping[str, bytes]) -> None:
+        """Replace everything by :meth:`parts`."""
+        dirty, look, self._changes, self._uses, self.evicted = msgspec.msgpack.decode(
+            parts["book"], type=tuple[list[tuple[Key, int]], list[Key], int, int, int]
         )
-        self._cohorts = OrderedDict(cohorts)
+        cohorts = [
+            one
+            for name, data in parts.items()
+            if name != "book"
+            for one in msgspec.msgpack.decode(data, type=list[tuple[Key, _Cohort]])
+        ]
+        self._cohorts = OrderedDict(sorted(cohorts, key=lambda one: one[1].used))
         self._dirty, self._look = dict(dirty), dict.fromkeys(look)
         self._of_account, self._classes, self._wake = {}, {}, []
         for key, cohort in self._cohorts.items():
@@ -277,6 +298,10 @@ class CohortBook:
                 self._of_account.setdefault(account, {})[key] = None
             self._wake += [(cohort.members[name].sent_at + _REFRESH_MS, key, name) for name in cohort.dirty]
         heapq.heapify(self._wake)
+
+
+def _key_of(one: tuple[Key, _Cohort]) -> Key:
+    return one[0]
 
 
 def _is_news(member: _Member) -> bool:

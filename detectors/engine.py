@@ -7,15 +7,16 @@ not depend on the number of workers either.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors import account_alerts, registry
-from detectors.accounts import AccountTable
+from detectors.accounts import COLUMNS, AccountTable
 from detectors.activity import ActivityBook
 from detectors.cohorts import CohortBook, Touch
 from detectors.config import DetectConfig
@@ -37,6 +38,9 @@ I64 = NDArray[np.int64]
 
 _DAY_MS: Final = 86_400_000
 _HOUR_MS: Final = 3_600_000
+_STATE_FORMAT: Final = 1  # of what `parts` holds; a change makes older states foreign
+# Parameters that give detectors their size or the meaning of what they hold.
+_SHAPE: Final = frozenset({"sketch_bits", "pane_hours", "capacity", "false_positive_rate"})
 _ENRICHMENT: Final = ("payment", "email_domain", "signup", "created")
 _FINGERPRINTS: Final = ("ip_prefix", "asn_agent", "tls_agent")
 _TELLING: Final = frozenset(AccountRow.__struct_fields__) | account_alerts.COLUMNS
@@ -83,6 +87,7 @@ class Lane:
         self._frames: list[EventFrame] = []
         self._oldest: int | None = None
         self._closed = 0
+        self._expired = 0  # the hour of event time in which idle accounts were last looked for
         self.newest: int | None = None
         self.late = 0
 
@@ -186,10 +191,14 @@ class Lane:
         owned = np.flatnonzero(frame.rank > 0)
         if not len(owned):
             return slot
+        expired: list[str] = []
+        if end // _HOUR_MS > self._expired:
+            self._expired = end // _HOUR_MS
+            expired = self._accounts.expire(end)
         hashes, first, place = np.unique(frame.account_hash[owned], return_index=True, return_inverse=True)
         names = frame.account[owned[first]].tolist()
         slots, evicted = self._accounts.slots(names, hashes, end)
-        for name in evicted:
+        for name in [*expired, *evicted]:
             self._cohorts.forget(name)
         slot[owned] = slots[place]
         return slot
@@ -309,33 +318,60 @@ class Lane:
         slot = self._accounts.slot(account)
         return None if slot is None else self._accounts.row(slot)
 
+    @property
+    def layout(self) -> str:
+        """What a state must have been made by to be taken over: sizes, columns and the key of the hashes."""
+        params = self._config.params
+        shape: dict[str, Any] = {"format": _STATE_FORMAT, "tick_ms": self._tick_ms}
+        for section in ("features", *(detector.name for detector in self._detectors)):
+            held = msgspec.to_builtins(getattr(params, section))
+            shape[section] = held if section == "features" else {k: v for k, v in held.items() if k in _SHAPE}
+        shape["columns"] = COLUMNS
+        shape["key"] = self._config.hasher.show("state", 0)
+        return hashlib.blake2b(msgspec.json.encode(shape, order="sorted"), digest_size=12).hexdigest()
+
+    def parts(self) -> dict[str, bytes]:
+        """All state but the events still pending: those are read again from their offsets.
+
+        Parts that did not change are the same bytes, and large parts change in place, so that a difference by
+        blocks is small.
+        """
+        return {
+            "lane": msgspec.msgpack.encode((self._closed, self.late, self._expired)),
+            **{f"accounts/{name}": data for name, data in self._accounts.parts().items()},
+            **{f"cohorts/{name}": data for name, data in self._cohorts.parts().items()},
+            "population": self._population.snapshot(),
+            "activity": self._activity.snapshot(),
+            **{f"detector/{detector.name}": detector.snapshot() for detector in self._detectors},
+        }
+
+    def restore_parts(self, parts: Mapping[str, bytes]) -> None:
+        """Replace the state by the :meth:`parts` of a lane of the same :attr:`layout`; pending events are dropped.
+
+        Raises:
+            KeyError, ValueError: a part is missing or is not what it should be; the lane is then of no use.
+        """
+        closed, late, expired = msgspec.msgpack.decode(parts["lane"], type=tuple[int, int, int])
+        self._frames, self._oldest, self.newest = [], None, closed - 1 if closed else None
+        self._closed, self.late, self._expired = closed, late, expired
+        self._accounts.restore_parts(_under("accounts/", parts))
+        self._cohorts.restore_parts(_under("cohorts/", parts))
+        self._population.restore(parts["population"])
+        self._activity.restore(parts["activity"])
+        for detector in self._detectors:
+            detector.restore(parts[f"detector/{detector.name}"])
+
     def snapshot(self) -> bytes:
-        """All state but the events still pending: those are read again from their offsets."""
-        return msgspec.msgpack.encode(
-            (
-                self._closed,
-                self.late,
-                self._accounts.snapshot(),
-                self._cohorts.snapshot(),
-                self._population.snapshot(),
-                self._activity.snapshot(),
-                {detector.name: detector.snapshot() for detector in self._detectors},
-            )
-        )
+        """The :meth:`parts` in one piece."""
+        return msgspec.msgpack.encode(self.parts())
 
     def restore(self, data: bytes) -> None:
-        """Replace the state by a snapshot of a lane of the same parameters; pending events are dropped."""
-        closed, late, accounts, cohorts, population, activity, detectors = msgspec.msgpack.decode(
-            data, type=tuple[int, int, bytes, bytes, bytes, bytes, dict[str, bytes]]
-        )
-        self._frames, self._oldest, self.newest = [], None, closed - 1 if closed else None
-        self._closed, self.late = closed, late
-        self._accounts.restore(accounts)
-        self._cohorts.restore(cohorts)
-        self._population.restore(population)
-        self._activity.restore(activity)
-        for detector in self._detectors:
-            detector.restore(detectors[detector.name])
+        """Replace the state by a snapshot; see :meth:`restore_parts`."""
+        self.restore_parts(msgspec.msgpack.decode(data, type=dict[str, bytes]))
+
+
+def _under(prefix: str, parts: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {name.removeprefix(prefix): data for name, data in parts.items() if name.startswith(prefix)}
 
 
 def _touch(frame: EventFrame, rows: I64) -> Touch:

@@ -6,7 +6,7 @@ import heapq
 import io
 import math
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -23,8 +23,15 @@ _THIRTY_TWO: Final = np.uint64(32)
 
 def _pack(**arrays: NDArray[np.generic]) -> bytes:
     out = io.BytesIO()
-    np.savez_compressed(out, allow_pickle=False, **arrays)
+    # Not compressed: what did not change then looks the same in the next snapshot, block by block.
+    np.savez(out, allow_pickle=False, **arrays)
     return out.getvalue()
+
+
+def _same_shape(state: NDArray[Any], held: NDArray[Any]) -> NDArray[Any]:
+    if state.shape != held.shape:
+        raise ValueError(f"a sketch of shape {state.shape} does not fit one of shape {held.shape}")
+    return state.copy()
 
 
 class PanedBloom:
@@ -109,7 +116,8 @@ class PanedBloom:
 
     def restore(self, data: bytes) -> None:
         with np.load(io.BytesIO(data), allow_pickle=False) as state:
-            self._current, self._previous = state["current"].copy(), state["previous"].copy()
+            self._current = _same_shape(state["current"], self._current)
+            self._previous = _same_shape(state["previous"], self._previous)
             self._pane = int(state["pane"][0]) if len(state["pane"]) else None
 
 
@@ -222,7 +230,8 @@ class AccountCounter:
         self._pairs.restore(pairs)
         self._items.restore(items)
         with np.load(io.BytesIO(counters), allow_pickle=False) as state:
-            self._current, self._previous = state["current"].copy(), state["previous"].copy()
+            self._current = _same_shape(state["current"], self._current)
+            self._previous = _same_shape(state["previous"], self._previous)
 
 
 class BottomK:

@@ -27,13 +27,22 @@ ROLES = (
     "activity",
     "verdicts",
     "dead_letters",
+    "detect_state",
 )
 
 
 class Stream:
     """One deployment on the test's topics: a config directory, workers, what they wrote."""
 
-    def __init__(self, topics: Topics, directory: Path, *, store: str = "rocksdb") -> None:
+    def __init__(
+        self,
+        topics: Topics,
+        directory: Path,
+        *,
+        store: str = "rocksdb",
+        checkpoint_ms: int = 200,
+        poll_records: int = 4_000,
+    ) -> None:
         self.topics = topics
         self.directory = directory
         self.config = directory / "config"
@@ -41,7 +50,14 @@ class Stream:
         names = "\n".join(f'{role} = "{topics[role]}"' for role in ROLES)
         (self.config / "pipeline.toml").write_text(
             f'[kafka]\nbootstrap = "{topics.bootstrap}"\ngroup = "{topics.prefix}w"\n[kafka.topics]\n{names}\n'
-            f'[stream]\nidle_close_ms = 500\n[correlate]\nstore = "{store}"\ndata_dir = "{directory / "store"}"\n'
+            f"[stream]\nidle_close_ms = 500\ncheckpoint_ms = {checkpoint_ms}\npoll_records = {poll_records}\n"
+            f'[correlate]\nstore = "{store}"\ndata_dir = "{directory / "store"}"\n'
+        )
+
+        # Small sketches: a checkpoint looks at all of them, and these tests make many.
+        (self.config / "detectors.toml").write_text(
+            "[template_family]\nsketch_bits = 18\n[signature_replay]\ncapacity = 8192\n"
+            "[foreign_turns]\ncapacity = 8192\n[sampling_sweep]\ncapacity = 8192\n"
         )
 
     def start(self, command: str, *options: str, fault: str | None = None) -> subprocess.Popen[str]:
@@ -105,6 +121,7 @@ class Stream:
             bootstrap_servers=self.topics.bootstrap,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            isolation_level="read_committed",
             fetch_max_bytes=32 * 1024 * 1024,
         )
         with contextlib.closing(consumer):

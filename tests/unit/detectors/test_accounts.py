@@ -155,3 +155,36 @@ def test_the_size_of_a_row_is_stated() -> None:
     assert sum(column.itemsize for column in table.columns.values()) == ROW_BYTES
     assert {len(column) for column in table.columns.values()} == {1024}
     assert table["hash"].dtype == np.uint64
+
+
+def test_idle_accounts_go_by_time_though_there_is_room() -> None:
+    table = table_of(100)
+    see(table, ["old", "older"], 0)
+    see(table, ["new"], IDLE)
+    assert table.expire(IDLE) == []
+    assert sorted(table.expire(IDLE + 1)) == ["old", "older"]
+    assert len(table) == 1
+    assert table.expire(IDLE + 1) == []
+    assert table.evicted == 2
+    assert len(table_of(100).expire(IDLE)) == 0
+
+
+def test_an_account_that_changes_changes_its_own_row_only() -> None:
+    table = table_of(1000)
+    see(table, [f"a{n}" for n in range(100)], 1)
+    before = table.parts()
+    see(table, ["a7"], 2)
+    after = table.parts()
+    slot = table.slot("a7")
+    assert slot is not None
+    changed = [n for n in range(len(before["rows"])) if before["rows"][n] != after["rows"][n]]
+    assert {place // ROW_BYTES for place in changed} == {slot}
+    assert before["names"] == after["names"]
+
+
+def test_rows_that_do_not_fit_their_names_are_refused() -> None:
+    table = table_of(100)
+    see(table, ["a", "b"], 1)
+    parts = table.parts()
+    with pytest.raises(ValueError, match="1 rows of accounts do not fit 2 names"):
+        table.restore_parts({**parts, "rows": parts["rows"][:ROW_BYTES]})

@@ -256,6 +256,36 @@ class TestSnapshot:
         assert successor.lane.late == 1
 
 
+class TestState:
+    def test_the_layout_is_of_what_gives_the_state_its_meaning(self) -> None:
+        layout = Lane(0, make_config(SMALL)).layout
+        assert Lane(3, make_config(SMALL)).layout == layout, "a partition's number is no part of it"
+        tuned = tune(SMALL, elicitation={"account_requests": 7}, accounts={"idle_days": 3.0})
+        assert Lane(0, make_config(tuned)).layout == layout, "a threshold may change under a state"
+        for section, change in (
+            ("template_family", {"sketch_bits": 13}),
+            ("template_family", {"enabled": False}),
+            ("signature_replay", {"pane_hours": 7.0}),
+            ("features", {"shingle_words": 4}),
+        ):
+            assert Lane(0, make_config(tune(SMALL, **{section: change}))).layout != layout, (section, change)
+
+    def test_a_state_of_another_size_is_refused(self) -> None:
+        rig = Rig()
+        rig.offer(request("a", START, text=ASK))
+        rig.close(START + TICK)
+        other = Lane(2, make_config(tune(SMALL, template_family={"sketch_bits": 13})))
+        with pytest.raises(ValueError, match="does not fit"):
+            other.restore_parts(rig.lane.parts())
+
+    def test_an_account_that_was_idle_for_too_long_is_forgotten_and_leaves_its_cohorts(self) -> None:
+        rig = Rig(tune(SMALL, accounts={"idle_days": 1.0}))
+        rig.offer(request("gone", START, text=ASK))
+        rig.offer(request("here", START + 30 * HOUR))
+        rig.close(START + 31 * HOUR)
+        assert rig.lane.accounts == 1
+
+
 class TestFlush:
     @pytest.mark.parametrize("restored", [False, True])
     def test_late_events_are_taken_in_too(self, restored: bool) -> None:
