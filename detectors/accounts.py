@@ -46,6 +46,17 @@ _COLUMNS: Final[dict[str, Any]] = {
     "combinations": np.int32,
     "probes": np.int32,
     "swept": np.int32,
+    "ways_asked": np.int32,
+    "ways": np.int32,
+    "way_patterns": np.int32,
+    "ways_refused": np.int32,
+    "ways_answered": np.int32,
+    "ways_reused": np.int32,
+    "techniques": np.int32,
+    "gradings": np.int32,
+    "graded": np.int32,
+    "cleanings": np.int32,
+    "cleaned": np.int32,
 }
 ROW_BYTES: Final = sum(np.dtype(kind).itemsize for kind in _COLUMNS.values())
 
@@ -181,6 +192,9 @@ class AccountTable:
             foreign_turns=int(c["foreign_turns"][slot]),
             leaked=int(c["leaked"][slot]),
             refused=int(c["refused"][slot]),
+            techniques=int(c["techniques"][slot]),
+            graded=int(c["graded"][slot]),
+            cleaned=int(c["cleaned"][slot]),
         )
 
     def snapshot(self) -> bytes:

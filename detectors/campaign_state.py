@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from schemas.evidence import MemberRow
+from schemas.evidence import AccountRow, MemberRow
 
 SHARDS: Final = 16
 
@@ -43,7 +43,11 @@ class Cohort(msgspec.Struct):
 def harvests(member: MemberRow) -> bool:
     """Is there evidence of harvesting against a member itself?"""
     row = member.row
-    return member.elicit_strong + member.elicit_weak > 0 or max(row.replayed, row.foreign_turns, row.leaked) > 0
+    return member.elicit_strong + member.elicit_weak > 0 or _gravest(row) > 0
+
+
+def _gravest(row: AccountRow) -> int:
+    return max(row.replayed, row.foreign_turns, row.leaked, row.techniques, row.cleaned)
 
 
 class Campaign(msgspec.Struct):

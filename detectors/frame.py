@@ -55,7 +55,8 @@ class EventFrame(NamedTuple):
             ABSENT. names_tags: (n,) 1 if a request's texts name a tag for reasoning, else 0; ABSENT without text.
         sampling: (n,) hash of a request's combination of sampling parameters, 0 is absent; sampling_use: (n,) what
             stands out in it (see :mod:`detectors.sampling`).
-        strong, weak: (n,) bit masks of elicitation patterns, by their place in the pattern file.
+        strong, weak, marks: (n,) bit masks of the patterns, by their place in the pattern file. wording: (n,) hash of
+            the sentence in which a request asks for reasoning, in its user's text if there; 0 is none.
         paraphrase: (n,) log odds of the paraphrase classifier, the higher one of a request's texts.
         text_code, system_code: (n,) row of `shingles` and of `texts`; ABSENT without text.
         shingles: shingle hashes of the distinct texts of the frame.
@@ -88,6 +89,8 @@ class EventFrame(NamedTuple):
     sampling_use: NDArray[np.int8]
     strong: U64
     weak: U64
+    marks: U64
+    wording: U64
     paraphrase: NDArray[np.float64]
     text_code: I64
     system_code: I64
@@ -243,6 +246,8 @@ class FrameBuilder:
             sampling_use=sampling_use,
             strong=_either(masks.strong, text_code, system_code),
             weak=_either(masks.weak, text_code, system_code),
+            marks=_either(masks.marks, text_code, system_code),
+            wording=_first_of(masks.wording, text_code, system_code),
             paraphrase=_higher(masks.odds, text_code, system_code),
             text_code=text_code,
             system_code=system_code,
@@ -324,6 +329,15 @@ def _either(mask: U64, *codes: I64) -> U64:
     out = np.zeros(len(codes[0]), np.uint64)
     for code in codes:
         out |= padded[code]
+    return out
+
+
+def _first_of(value: U64, *codes: I64) -> U64:
+    """The first value that is not 0, over an event's texts."""
+    padded = np.append(value, np.uint64(0))
+    out = padded[codes[0]]
+    for code in codes[1:]:
+        out = np.where(out != 0, out, padded[code])
     return out
 
 

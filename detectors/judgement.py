@@ -17,11 +17,13 @@ from detectors.coordination import Owner, Test, bits_of, poisson_tail
 from detectors.elicitation import KIND as ELICITATION
 from detectors.foreign_turns import KIND as TURNS
 from detectors.leakage import KIND as LEAK
+from detectors.material import CLEANING, GRADING
 from detectors.params import CampaignParams
 from detectors.population import FIELDS
 from detectors.reference import Reference
 from detectors.signature_replay import KIND as REPLAY
 from detectors.sketches import BottomK
+from detectors.technique_sweep import KIND as TECHNIQUE
 from detectors.template_family import KIND as TEMPLATE
 from schemas.evidence import MemberRow
 
@@ -34,10 +36,12 @@ _SWEEP_CAP: Final = 2.0
 # Customers who bring conversations from another provider, edit what they were answered, or have their model think
 # aloud in tags are common enough: their number alone leaves most of the case to be made.
 _HONEST_CAP: Final = 3.0
+# Grading is what tests of a product do as well, so it stays under what a campaign needs of harvest evidence.
+_GRADING_CAP: Final = 1.3
 _VARIANTS: Final = 64
 _MOST: Final = 0.5
 
-HONEST_CAUSES: Final = frozenset({TURNS, LEAK})
+HONEST_CAUSES: Final = frozenset({TURNS, LEAK, TECHNIQUE, CLEANING, GRADING})
 """Kinds of cohort whose finding honest accounts have too, if few."""
 
 _Harvest = Callable[[Cohort, list[MemberRow], dict[str, float], CampaignParams], dict[str, Test]]
@@ -139,6 +143,9 @@ def _template(
         "signature_replay": (REPLAY, sum(member.row.replayed > 0 for member in members), params.signal_cap_bits),
         "foreign_turns": (TURNS, sum(member.row.foreign_turns > 0 for member in members), _HONEST_CAP),
         "leakage": (LEAK, sum(member.row.leaked > 0 for member in members), _HONEST_CAP),
+        "technique_sweep": (TECHNIQUE, sum(member.row.techniques > 0 for member in members), _HONEST_CAP),
+        "grading": (GRADING, sum(member.row.graded > 0 for member in members), _GRADING_CAP),
+        "trace_cleaning": (CLEANING, sum(member.row.cleaned > 0 for member in members), _HONEST_CAP),
     }
     for name, (kind, count, cap) in found.items():
         # Some strangers among the carriers of a common phrase do anything; it takes most of them to say what it is for.
@@ -178,6 +185,8 @@ _HARVEST: Final[dict[str, _Harvest]] = {
     REPLAY: _suspects("signature_replay"),
     TURNS: _suspects("foreign_turns", _HONEST_CAP),
     LEAK: _suspects("leakage", _HONEST_CAP),
+    TECHNIQUE: _suspects("technique_sweep", _HONEST_CAP),
+    CLEANING: _suspects("trace_cleaning", _HONEST_CAP),
 }
 
 

@@ -14,7 +14,7 @@ and counts for nothing; nor does an answer that speaks of such tags, or one that
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final
 
 import msgspec
 import numpy as np
@@ -24,7 +24,7 @@ from detectors.baselines import AccountRate
 from detectors.contract import I64, Findings, Report, Tick, Touches, no_findings, no_touches
 from detectors.frame import ABSENT, REQUEST, RESPONSE, EventFrame
 from detectors.hashing import combine
-from detectors.open_requests import OpenRequests, Requests, keys_of, requests_of
+from detectors.open_requests import Joined, OpenRequests, Requests, join, requests_of
 from detectors.params import LeakageParams
 from detectors.pattern_scan import PatternScanner
 
@@ -43,13 +43,6 @@ _FORCED, _MOVED, _LONG, _ELICITED, _REFUSED = 0.4, 0.6, 0.7, 0.9, 0.55
 F64 = NDArray[np.float64]
 
 
-class _Joined(NamedTuple):
-    """k responses and what their requests asked for: `row` in the frame, and the requests (k,)."""
-
-    row: I64
-    requests: Requests
-
-
 class Leakage:
     """Finds reasoning in answers that the request forced out, and refusals of such requests."""
 
@@ -63,7 +56,7 @@ class Leakage:
         self._usual = AccountRate(prior=0.005)
         self._lengths = np.zeros(_BINS, np.int64)
         self._any_text = False
-        self._memo: tuple[EventFrame, _Joined, Requests] | None = None  # what `score` joined, for `learn`
+        self._memo: tuple[EventFrame, Joined, Requests] | None = None  # what `score` joined, for `learn`
 
     @property
     def ready(self) -> bool:
@@ -104,12 +97,12 @@ class Leakage:
         evidence = [self._evidence(frame, joined, int(i)) for i in which]
         return Report(Findings(row, score, p_value, evidence), [touches], counts)
 
-    def _judge(self, frame: EventFrame, joined: _Joined) -> tuple[F64, NDArray[np.bool_]]:
+    def _judge(self, frame: EventFrame, joined: Joined) -> tuple[F64, NDArray[np.bool_]]:
         """Score of each joined response (0: nothing to say), and whether it counts as a leak."""
         row, asked = joined.row, joined.requests
         visible, thought = frame.visible[row], frame.thought[row]
         refused = frame.refused[row] == 1
-        strong = asked.strong != 0
+        strong = asked.asked != 0
         block = (thought >= self._params.min_chars) & ~refused
         hidden = frame.tokens[row, _REASONING]
         # Absent is not zero: where hidden reasoning is unknown, or where there is none, nothing was moved.
@@ -131,11 +124,11 @@ class Leakage:
         longest = int(np.searchsorted(np.cumsum(self._lengths), _USUAL * total))
         return int(2**longest)
 
-    def _evidence(self, frame: EventFrame, joined: _Joined, i: int) -> dict[str, Any]:
+    def _evidence(self, frame: EventFrame, joined: Joined, i: int) -> dict[str, Any]:
         row, asked = int(joined.row[i]), joined.requests
         visible, thought, hidden = frame.visible[row], frame.thought[row], frame.tokens[row, _REASONING]
         return {
-            "patterns": self._scanner.names(int(asked.strong[i])),
+            "patterns": self._scanner.names(int(asked.asked[i])),
             "asked_for_tags": bool(asked.tags[i]),
             "refused": bool(frame.refused[row] == 1),
             "chars": _known(visible),
@@ -145,25 +138,14 @@ class Leakage:
             "accounts_like_it": round(self._usual.rate, 6),
         }
 
-    def _join(self, tick: Tick) -> tuple[_Joined, Requests]:
+    def _join(self, tick: Tick) -> tuple[Joined, Requests]:
         """The responses of the tick whose requests wait, or came in the tick; and all waiting requests."""
         frame = tick.frame
         if self._memo is not None and self._memo[0] is frame:
             return self._memo[1:]
         asking = np.flatnonzero((frame.rank == REQUEST) & ((frame.strong != 0) | (frame.names_tags == 1)))
-        waiting = self._open.with_more(requests_of(frame, asking))
-        row = np.flatnonzero(frame.rank == RESPONSE)
-        # Few accounts have a request that waits, so few ids have to be hashed.
-        row = row[np.isin(frame.account_hash[row], waiting.account)]
-        key = keys_of(frame, row)
-        key, first = np.unique(key, return_index=True)  # of a response that came twice, the first counts
-        order = np.argsort(waiting.key, kind="stable")
-        place = np.searchsorted(waiting.key[order], key)
-        found = place < len(order)
-        found[found] = waiting.key[order][place[found]] == key[found]
-        row, request = row[first[found]], order[place[found]]
-        in_order = np.argsort(row)
-        joined = _Joined(row[in_order], waiting.take(request[in_order]))
+        waiting = self._open.with_more(requests_of(frame, asking, frame.strong[asking]))
+        joined = join(frame, waiting)
         self._memo = frame, joined, waiting
         return joined, waiting
 
@@ -177,7 +159,7 @@ class Leakage:
         self._open.hold(waiting, joined.requests.key, tick.end)
         self._any_text = self._any_text or bool(len(texts))
 
-    def _learn_usual(self, tick: Tick, joined: _Joined, texts: I64) -> None:
+    def _learn_usual(self, tick: Tick, joined: Joined, texts: I64) -> None:
         """Each account counts once, by its first tick with responses."""
         frame = tick.frame
         new = texts[_responses(tick, tick.slot[texts]) == 0]

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.frame import EventFrame
+from detectors.frame import RESPONSE, EventFrame
 from detectors.hashing import U64, combine, hash_strings
 
 I64 = NDArray[np.int64]
@@ -19,13 +19,14 @@ _ROW_BYTES: Final = 5 * 8
 class Requests(NamedTuple):
     """m requests: `key` names one, `account` is the hash of its account, `ts` its time (epoch ms).
 
-    `strong` is the mask of its strong elicitation patterns, `tags` says whether it names a tag for reasoning.
+    `asked` is what it asks by, as the detector sees it (strong patterns, a wording), `tags` says whether it names a
+    tag for reasoning.
     """
 
     key: U64
     account: U64
     ts: I64
-    strong: U64
+    asked: U64
     tags: NDArray[np.bool_]
 
     def take(self, which: I64 | NDArray[np.bool_]) -> Requests:
@@ -33,11 +34,32 @@ class Requests(NamedTuple):
         return Requests._make(column[which] for column in self)
 
 
-def requests_of(frame: EventFrame, rows: I64) -> Requests:
-    """Some requests of a frame."""
-    return Requests(
-        keys_of(frame, rows), frame.account_hash[rows], frame.ts[rows], frame.strong[rows], frame.names_tags[rows] == 1
-    )
+class Joined(NamedTuple):
+    """k responses and what their requests asked for: `row` in the frame, and the requests (k,)."""
+
+    row: I64
+    requests: Requests
+
+
+def requests_of(frame: EventFrame, rows: I64, asked: U64) -> Requests:
+    """Some requests of a frame; `asked` has the shape of `rows`."""
+    return Requests(keys_of(frame, rows), frame.account_hash[rows], frame.ts[rows], asked, frame.names_tags[rows] == 1)
+
+
+def join(frame: EventFrame, waiting: Requests) -> Joined:
+    """The responses of a frame whose requests wait, in the frame's order."""
+    row = np.flatnonzero(frame.rank == RESPONSE)
+    # Few accounts have a request that waits, so few ids have to be hashed.
+    row = row[np.isin(frame.account_hash[row], waiting.account)]
+    key = keys_of(frame, row)
+    key, first = np.unique(key, return_index=True)  # of a response that came twice, the first counts
+    order = np.argsort(waiting.key, kind="stable")
+    place = np.searchsorted(waiting.key[order], key)
+    found = place < len(order)
+    found[found] = waiting.key[order][place[found]] == key[found]
+    row, request = row[first[found]], order[place[found]]
+    in_order = np.argsort(row)
+    return Joined(row[in_order], waiting.take(request[in_order]))
 
 
 def keys_of(frame: EventFrame, rows: I64) -> U64:

@@ -174,6 +174,67 @@ class SamplingParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     ] = 168.0
 
 
+class TechniqueParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Ways of asking for hidden reasoning that an account tries one after the other."""
+
+    enabled: bool = True
+    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = False
+    report_floor: Annotated[float, Meta(ge=0, le=1, description="signals below this score are not written")] = 0.5
+    min_ways: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="wordings by which an account may ask for reasoning unnoticed")
+    ] = 10
+    min_patterns: Annotated[
+        int, Meta(ge=1, le=63, description="patterns that the wordings of a sweep match between them, at least")
+    ] = 2
+    min_refused: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="refused requests of an account before they say something")
+    ] = 5
+    wait_minutes: Annotated[
+        float, Meta(gt=0, le=1440, description="a response later than this is not joined to its request")
+    ] = 15.0
+    waiting: Annotated[
+        int, Meta(ge=64, le=10_000_000, description="requests per partition that wait for their responses")
+    ] = 16_384
+    capacity: Annotated[
+        int, Meta(ge=1024, le=500_000_000, description="accounts' wordings remembered, per partition and pane")
+    ] = 200_000
+    false_positive_rate: Annotated[
+        float, Meta(gt=0, lt=0.1, description="chance that a new wording passes for one tried before")
+    ] = 0.01
+    pane_hours: Annotated[float, Meta(gt=0, le=8760, description="a wording is remembered for one to two panes")] = (
+        168.0
+    )
+
+
+class GradingParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Accounts that have answers graded or compared, as reward data is made."""
+
+    enabled: bool = True
+    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = False
+    report_floor: Annotated[float, Meta(ge=0, le=1, description="signals below this score are not written")] = 0.5
+    min_requests: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000, description="gradings of an account, and a quarter of its requests, before it counts"),
+    ] = 10
+    min_hours: Annotated[
+        int, Meta(ge=0, le=24, description="hours of the day in which it sends; a judge of tests runs in few")
+    ] = 8
+
+
+class TraceCleaningParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Accounts that have another model's reasoning cleaned, rewritten or judged."""
+
+    enabled: bool = True
+    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = False
+    report_floor: Annotated[float, Meta(ge=0, le=1, description="signals below this score are not written")] = 0.5
+    min_requests: Annotated[
+        int,
+        Meta(
+            ge=1, le=1_000_000, description="cleanings of an account, and a quarter of its requests, before it counts"
+        ),
+    ] = 5
+
+
 class PopulationParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """The live reference: a uniform sample of accounts, each counting once."""
 
@@ -209,6 +270,9 @@ class DetectorParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     foreign_turns: ForeignTurnParams = ForeignTurnParams()
     leakage: LeakageParams = LeakageParams()
     sampling_sweep: SamplingParams = SamplingParams()
+    technique_sweep: TechniqueParams = TechniqueParams()
+    grading: GradingParams = GradingParams()
+    trace_cleaning: TraceCleaningParams = TraceCleaningParams()
     population: PopulationParams = PopulationParams()
     cohorts: CohortParams = CohortParams()
 

@@ -15,10 +15,11 @@ class PatternCases(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
 
 
 class Pattern(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """One way of asking for hidden reasoning.
+    """One way of asking for hidden reasoning, or one mark of other work on training data.
 
     `strength` is `strong` where no honest use is known, `weak` where honest users write it too: weak ones
-    count only together with other evidence.
+    count only together with other evidence. A `marker` is no elicitation: only the detector of its technique
+    reads it.
     """
 
     name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{2,63}$")]
@@ -32,8 +33,12 @@ class Pattern(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
         "language_coercion",
         "articulate_reasoning",
         "denial",
+        "grading",
+        "graded_material",
+        "trace_cleaning",
+        "pasted_trace",
     ]
-    strength: Literal["strong", "weak"]
+    strength: Literal["strong", "weak", "marker"]
     any: Annotated[list[str], Meta(min_length=1, description="hyperscan expressions, case-insensitive, UTF-8")]
     atlas: tuple[str, ...] = ("AML.T0024.002",)
     cases: PatternCases

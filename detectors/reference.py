@@ -16,6 +16,7 @@ F64 = NDArray[np.float64]
 
 FINGERPRINTS: Final = ("payment", "email_domain", "signup", "ip_prefix", "asn_agent", "tls_agent")
 
+_FINDINGS: Final = ("elicit_strong", "replayed", "foreign_turns", "leaked", "techniques", "cleaned")
 _DAY_MS: Final = 86_400_000
 _ABSENT: Final = np.uint64(0)
 
@@ -43,9 +44,12 @@ class Reference:
             "replay": np.array([row.replayed > 0 for row in rows], np.bool_),
             "turns": np.array([row.foreign_turns > 0 for row in rows], np.bool_),
             "leak": np.array([row.leaked > 0 for row in rows], np.bool_),
+            "technique": np.array([row.techniques > 0 for row in rows], np.bool_),
+            "grading": np.array([row.graded > 0 for row in rows], np.bool_),
+            "cleaning": np.array([row.cleaned > 0 for row in rows], np.bool_),
         }
         # A suspect tells nothing about what honest accounts have in common.
-        honest = [row.elicit_strong == row.replayed == row.foreign_turns == row.leaked == 0 for row in rows]
+        honest = [not any(getattr(row, finding) for finding in _FINDINGS) for row in rows]
         self._columns: dict[str, U64] = {
             field: np.array(
                 [(getattr(row, field) or 0) if said else 0 for row, said in zip(rows, honest, strict=True)], np.uint64

@@ -10,10 +10,12 @@ from detectors.elicitation import Elicitation
 from detectors.foreign_turns import ForeignTurns
 from detectors.hashing import KeyedHasher
 from detectors.leakage import Leakage
+from detectors.material import Grading, TraceCleaning
 from detectors.params import DetectorParams
 from detectors.pattern_scan import PatternScanner
 from detectors.sampling_sweep import SamplingSweep
 from detectors.signature_replay import SignatureReplay
+from detectors.technique_sweep import TechniqueSweep
 from detectors.template_family import TemplateFamily
 
 
@@ -32,6 +34,9 @@ REGISTRY: Final[dict[str, Callable[[Parts], Detector]]] = {
     "foreign_turns": lambda parts: ForeignTurns(parts.params.foreign_turns, parts.hasher),
     "leakage": lambda parts: Leakage(parts.params.leakage, parts.scanner),
     "sampling_sweep": lambda parts: SamplingSweep(parts.params.sampling_sweep, parts.hasher),
+    "technique_sweep": lambda parts: TechniqueSweep(parts.params.technique_sweep, parts.scanner, parts.hasher),
+    "grading": lambda parts: Grading(parts.params.grading, parts.scanner),
+    "trace_cleaning": lambda parts: TraceCleaning(parts.params.trace_cleaning, parts.scanner),
 }
 
 

@@ -37,6 +37,18 @@ SIGNALS: Final[dict[str, SignalText]] = {
         "the account tries one combination of sampling parameters after another",
         "ask what it studies: a grid over settings ends, reading logits goes on with one prompt and ever new biases",
     ),
+    "technique_sweep": SignalText(
+        "the accounts try ever new ways of asking for hidden reasoning, are often refused, and go on with what works",
+        "ask whether a red team or a study of prompts is announced: both try many ways, and end",
+    ),
+    "grading": SignalText(
+        "the accounts have answers graded or compared round the clock, as a good part of their requests",
+        "ask whose answers are graded: a customer's tests judge its own product, in one part of the day",
+    ),
+    "trace_cleaning": SignalText(
+        "the accounts paste another model's reasoning in and have it cleaned, rewritten or judged",
+        "ask where the reasoning comes from, and what it is for: an editor's work looks alike, in small numbers",
+    ),
     "even_shares": SignalText(
         "the accounts carry nearly equal shares of the work, as a load balancer would give them",
         "compare with the customer's own scheduler if all accounts are one customer's",
@@ -59,6 +71,7 @@ BLIND: Final[dict[str, str]] = {
     "response.text": "responses carried no text: foreign turns and leaked reasoning were not seen",
     "signatures": "no response carried a reasoning signature: their replay was not seen",
     "answers": "no response carried a text: foreign turns and leaked reasoning were not seen",
+    "response.refused": "responses did not tell refusals: sweeps over ways of asking were not told from many words",
     "request.params": "requests carried no sampling parameters: sweeps over them were not seen",
     "payment": "accounts came without `payment`: shared cards were not seen",
     "email_domain": "accounts came without `email_domain`: shared mail domains were not seen",

@@ -41,6 +41,7 @@ TIGHT = tune(
     signature_replay={"capacity": 1024},
     foreign_turns={"capacity": 1024},
     sampling_sweep={"capacity": 1024},
+    technique_sweep={"capacity": 1024, "waiting": 64},
     accounts={"capacity": 65_536},
 )
 

@@ -169,6 +169,7 @@ def test_a_lane_s_state_is_bounded() -> None:
         signature_replay={"capacity": 1024},
         foreign_turns={"capacity": 1024},
         sampling_sweep={"capacity": 1024},
+        technique_sweep={"capacity": 1024, "waiting": 64},
         template_family={"sketch_bits": 12},
     )
     config = make_config(params)

@@ -31,6 +31,7 @@ template_family.sketch_bits = {sketch_bits}
 signature_replay.capacity = 4_096
 foreign_turns.capacity = 4_096
 sampling_sweep.capacity = 4_096
+technique_sweep.capacity = 4_096
 accounts.capacity = 4_096
 """
 
