@@ -2,7 +2,9 @@
 
 A request counts when it both asks for the work and holds the material for it: candidates or a question with its
 answer; a chain of thought that was pasted in. One such request is what customers send as well, so an account
-counts only when it sends many, as a good part of all it sends. A judge in a customer's tests runs in one part of the day,
+counts only when it sends many, as a good part of all it sends.
+
+A judge in a customer's tests runs in one part of the day,
 night after night; graders of reward data work round the clock, so grading takes many hours of the day as well.
 Either is evidence in combination: grading alone never reaches what a campaign needs.
 """

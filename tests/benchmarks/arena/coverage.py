@@ -22,8 +22,8 @@ COVERED: Final[dict[str, tuple[str, ...]]] = {
 
 EXCLUSIONS: Final[dict[str, str]] = {
     "sampling_sweep": "no reported campaign varied its sampling parameters, so no shape of the simulator does",
-    "technique_sweep": "the small scenario has no sweep over techniques; the standard one has, as its shape of that name",
+    "technique_sweep": "the small scenario has no sweep over techniques; the standard one has that shape",
     "grading": "the small scenario has no grading; in the standard one load_balanced grades, beside its judges",
-    "trace_cleaning": "the small scenario has no cleaner; the standard one has, as its shape of that name",
+    "trace_cleaning": "the small scenario has no cleaner; the standard one has that shape",
 }
 """Detector to the reason why no scenario can show what it does."""
