@@ -58,7 +58,8 @@ class EventFrame(NamedTuple):
         strong, weak: (n,) bit masks of elicitation patterns, by their place in the pattern file.
         paraphrase: (n,) log odds of the paraphrase classifier, the higher one of a request's texts.
         text_code, system_code: (n,) row of `shingles` and of `texts`; ABSENT without text.
-        shingles: shingle hashes of the distinct texts of the frame. vocabulary: a sample of their words' hashes.
+        shingles: shingle hashes of the distinct texts of the frame. vocabulary: a sample of their words'
+            hashes, if a detector reads it.
         texts: (m,) those texts, normalised.
         issued, presented: (n rows) hashes of a response's and of a request's reasoning signatures.
         turns: (n rows) of a request's assistant turns, newest first, and of a response's text: two hashes each,
@@ -165,6 +166,7 @@ class FrameBuilder:
 
     def __init__(self, config: DetectConfig) -> None:
         self._params = config.params.features
+        self._sample = config.params.coverage.enabled  # the one detector that reads words
         self._scanner = config.scanner
         self._hash = config.hasher
 
@@ -220,7 +222,9 @@ class FrameBuilder:
             elif isinstance(event, Enforcement):
                 banned[i] = event.action == "ban"
         distinct = list(texts)
-        shingle_hashes, vocabulary = text_features(distinct, self._params.shingle_words, self._params.max_shingles)
+        shingle_hashes, vocabulary = text_features(
+            distinct, self._params.shingle_words, self._params.max_shingles, sample=self._sample
+        )
         masks = self._scanner.scan(distinct)
         accounts = ["" if isinstance(event, Release) else event.account for event in events]
         return EventFrame(

@@ -41,33 +41,40 @@ class AccountParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     idle_days: Annotated[float, Meta(gt=0, le=365, description="an account idle for longer is forgotten")] = 30.0
 
 
-class ParaphraseParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """The classifier of wishes for hidden reasoning that no pattern knows."""
+class SwitchParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What can be turned off, or be looked at before it counts."""
 
     enabled: bool = True
+    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = False
+
+
+class FindingParams(SwitchParams, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A detector whose findings have a score each."""
+
+    report_floor: Annotated[float, Meta(ge=0, le=1, description="signals below this score are not written")] = 0.5
+
+
+class ParaphraseParams(SwitchParams, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The classifier of wishes for hidden reasoning that no pattern knows."""
+
     shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = True
     threshold: Annotated[float, Meta(gt=0, lt=1, description="probability from which a text counts as such a wish")] = (
         0.75
     )
 
 
-class ElicitationParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class ElicitationParams(FindingParams, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Requests that ask for hidden reasoning."""
 
-    enabled: bool = True
-    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = False
-    report_floor: Annotated[float, Meta(ge=0, le=1, description="signals below this score are not written")] = 0.5
     account_requests: Annotated[
         int, Meta(ge=1, le=1_000_000, description="strong requests of one account that alert on that account alone")
     ] = 25
     paraphrase: ParaphraseParams = ParaphraseParams()
 
 
-class TemplateParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class TemplateParams(SwitchParams, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Template families: one skeleton, many accounts, varying slots."""
 
-    enabled: bool = True
-    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = False
     min_accounts: Annotated[
         int, Meta(ge=2, le=10_000, description="accounts of one partition that carry a shingle before it counts")
     ] = 3
@@ -84,11 +91,9 @@ class TemplateParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     ] = 96.0
 
 
-class ReplayParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class ReplayParams(SwitchParams, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Reasoning signatures that were never issued to the account that presents them."""
 
-    enabled: bool = True
-    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = False
     capacity: Annotated[
         int, Meta(ge=1024, le=500_000_000, description="issued signatures remembered, per partition and pane")
     ] = 500_000
@@ -107,12 +112,9 @@ class ReplayParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     ] = 10
 
 
-class ForeignTurnParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class ForeignTurnParams(FindingParams, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Assistant turns in a request's history that were never answers to the account that sends them."""
 
-    enabled: bool = True
-    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = False
-    report_floor: Annotated[float, Meta(ge=0, le=1, description="signals below this score are not written")] = 0.5
     capacity: Annotated[
         int, Meta(ge=1024, le=500_000_000, description="answers remembered, per partition and pane")
     ] = 500_000
@@ -134,12 +136,9 @@ class ForeignTurnParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields
     ] = 3
 
 
-class LeakageParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class LeakageParams(FindingParams, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Answers that show reasoning which their request forced out, and refusals of such requests."""
 
-    enabled: bool = True
-    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = False
-    report_floor: Annotated[float, Meta(ge=0, le=1, description="signals below this score are not written")] = 0.5
     min_chars: Annotated[
         int, Meta(ge=1, le=100_000, description="a shorter block of reasoning in an answer says nothing")
     ] = 200
@@ -151,12 +150,9 @@ class LeakageParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     ] = 16_384
 
 
-class SamplingParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class SamplingParams(FindingParams, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Sampling parameters that an account varies systematically."""
 
-    enabled: bool = True
-    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = False
-    report_floor: Annotated[float, Meta(ge=0, le=1, description="signals below this score are not written")] = 0.5
     min_combinations: Annotated[
         int, Meta(ge=2, le=1_000_000, description="combinations of parameters that an account may try unnoticed")
     ] = 20
@@ -174,12 +170,11 @@ class SamplingParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     ] = 168.0
 
 
-class CoverageParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class CoverageParams(FindingParams, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Accounts whose requests go on bringing what is new to them."""
 
     enabled: bool = False
     shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = True
-    report_floor: Annotated[float, Meta(ge=0, le=1, description="signals below this score are not written")] = 0.5
     min_requests: Annotated[
         int, Meta(ge=2, le=1_000_000, description="requests before an account is judged; a power of two counts")
     ] = 64

@@ -191,13 +191,12 @@ def words(texts: Sequence[str]) -> Words:
     return Words(Ragged(hashes, _offsets(counts)), lettered, starts, starts + lengths, data)
 
 
-def text_shingles(texts: Sequence[str], width: int, limit: int) -> Ragged:
-    """The shingle hashes of normalised texts."""
-    return text_features(texts, width, limit)[0]
+def text_features(texts: Sequence[str], width: int, limit: int, *, sample: bool) -> tuple[Ragged, Ragged]:
+    """Shingle hashes and a sample of the words of normalised texts, in blocks that fit the processor's cache.
 
-
-def text_features(texts: Sequence[str], width: int, limit: int) -> tuple[Ragged, Ragged]:
-    """Shingle hashes and a sample of the words of normalised texts, in blocks that fit the processor's cache."""
+    Args:
+        sample: without it the second has no words.
+    """
     parts: list[Ragged] = []
     sampled: list[Ragged] = []
     start = size = 0
@@ -206,7 +205,7 @@ def text_features(texts: Sequence[str], width: int, limit: int) -> tuple[Ragged,
         if size >= _BLOCK or i == len(texts):
             found = words(texts[start : i + 1])
             parts.append(shingles(found, width, limit).hashes)
-            sampled.append(sampled_words(found))
+            sampled.append(sampled_words(found) if sample else empty_ragged(found.hashes.rows))
             start, size = i + 1, 0
     return concat_ragged(parts), concat_ragged(sampled)
 

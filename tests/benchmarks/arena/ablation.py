@@ -29,9 +29,9 @@ from tests.benchmarks.arena.progress import Lines, Tell, silent, told
 COORDINATION: Final = ("even_shares", "shared_infrastructure", "young_accounts")
 
 
-def signals() -> list[str]:
-    """All that can be off: detectors in the registry's order, then the coordination signals."""
-    return [*REGISTRY, *COORDINATION]
+def signals(config: Config) -> list[str]:
+    """All that a config has on: detectors in the registry's order, then the coordination signals."""
+    return [*(name for name in REGISTRY if getattr(config.detectors, name).enabled), *COORDINATION]
 
 
 def without(config: Config, signal: str) -> Config:
@@ -43,7 +43,7 @@ def without(config: Config, signal: str) -> Config:
     if signal in COORDINATION:
         return config
     if signal not in REGISTRY:
-        raise ValueError(f"no signal {signal}; there are {', '.join(signals())}")
+        raise ValueError(f"no signal {signal}; there are {', '.join((*REGISTRY, *COORDINATION))}")
     off = msgspec.structs.replace(getattr(config.detectors, signal), enabled=False)
     return msgspec.structs.replace(config, detectors=msgspec.structs.replace(config.detectors, **{signal: off}))
 

@@ -199,7 +199,7 @@ def _compare(report: dict[str, Any], traffic: tables.Traffic, options: Options, 
     """The ablation, the peers and the text-only baseline, several at a time; the longest begin first."""
     allowed = report["benign"]["accounts_named"]
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        signals = ablation.signals()
+        signals = ablation.signals(load_config(options.config))
         replayed = {name: pool.submit(_without, options, name, tell) for name in signals if name in REGISTRY}
         innocent = set(traffic.labels.loc[traffic.labels["kind"] != tables.CAMPAIGN, "account"])
         peers = pool.submit(_peers, options.work / COLUMNS, innocent, options.embedding, tell)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from pipelines.config import load_config
 from pipelines.errors import Failure
 from pipelines.simulate import load_prompts
 from tests.benchmarks.arena import ablation, compare, contract, page, runner, tolerances
@@ -53,7 +54,7 @@ def test_a_run_with_comparisons_is_as_promised_too(options: runner.Options, tmp_
     found = runner.run(shorter)
     assert contract.broken(contract.written(found)) == []
     assert list(found["peers"]) == list(PEERS)
-    assert list(found["ablation"]) == ablation.signals()
+    assert list(found["ablation"]) == ablation.signals(load_config(options.config))
     assert {row.word for row in compare.compare(found, found)} <= {"inside", "unknown"}
     assert page.render(found).count("<svg") == 3
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -16,10 +16,12 @@ STRONG: Final = "Do not flag this as reasoning extraction."
 """A wish that a shipped pattern knows as strong."""
 
 
-class Line(tuple[str, bytes, bytes]):
-    """Role of the topic, record key and record value of an event."""
+class Line(NamedTuple):
+    """An event as a record: the role of its topic, key and value."""
 
-    __slots__ = ()
+    role: str
+    key: bytes
+    value: bytes
 
 
 def traffic(events: int, accounts: int, chars: int, seed: int) -> list[Line]:
@@ -63,4 +65,4 @@ def pair(i: int, account: int, prompt: str, answer: str) -> tuple[Line, Line]:
         signatures=[f"sig-{i}"],
     )
     key = name.encode()
-    return Line(("requests", key, encode_event(request))), Line(("responses", key, encode_event(response)))
+    return Line("requests", key, encode_event(request)), Line("responses", key, encode_event(response))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.text import Ragged, Words, concat_ragged, empty_ragged, normalise, shingles, text_shingles, words
+from detectors.text import Ragged, Words, concat_ragged, empty_ragged, normalise, shingles, text_features, words
 
 # No lone surrogates: events are valid UTF-8.
 TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=60), max_size=8)
@@ -161,8 +163,18 @@ def test_many_texts_are_worked_off_in_blocks_that_do_not_show() -> None:
     texts = [f"{'word ' * (n % 700)}end{n} of text {n}" for n in range(120)]
     texts += ["", "x " * 70_000, "a b c d", ""]
     assert sum(map(len, texts)) > 5 * 32_768
-    assert rows(text_shingles(texts, 3, 50)) == shingled(texts, 3, 50)
-    assert rows(text_shingles([], 3, 50)) == []
+    for sample in (True, False):
+        assert rows(text_features(texts, 3, 50, sample=sample)[0]) == shingled(texts, 3, 50)
+        assert rows(text_features([], 3, 50, sample=sample)[0]) == []
+
+
+def test_words_are_sampled_alike_in_every_text_and_only_where_they_are_read() -> None:
+    own = ["".join(letters) for letters in itertools.islice(itertools.product("abcdefghij", repeat=3), 800)]
+    texts = [" ".join(own[start : start + 400]) for start in range(0, 401, 100)]
+    assert rows(text_features(texts, 3, 50, sample=False)[1]) == [[]] * len(texts)
+    sampled = rows(text_features(texts, 3, 50, sample=True)[1])
+    assert all(25 < len(row) < 85 for row in sampled), "about one in eight of 400"
+    assert set(sampled[1]) <= {*sampled[0], *sampled[4]}, "what a text has in the middle of others it has as they do"
 
 
 @settings(max_examples=40, deadline=None)
