@@ -1,0 +1,40 @@
+"""The throughput bench whole, on a real broker and a little traffic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from jsonschema import Draft202012Validator
+
+from infra.kafka.broker import Broker
+from tests.benchmarks.throughput import accounts
+from tests.benchmarks.throughput.rig import Rig
+from tests.benchmarks.throughput.traffic import traffic
+
+SCHEMA = Path(accounts.__file__).with_name("bench.schema.json")
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+
+def test_each_contender_does_every_event(kafka_broker: Broker, tmp_path: Path) -> None:
+    rig = Rig(kafka_broker, tmp_path / "rig", traffic(1_000, 50, 100, seed=1))
+    for name in ("floor", "detect", "replay", "kafka_python_rule_60", "kafka_python_river_trees", "faust_river_text"):
+        took = rig.time(name, 30.0)
+        assert took.events == 1_000, name
+        assert took.cpu_us > 0
+
+
+def test_the_size_run_counts_memory_and_time() -> None:
+    found = accounts.measure(2_000, 100)
+    assert found.us > 0
+    assert found.bytes > 0
+
+
+def test_the_schema_refuses_a_figure_that_is_none() -> None:
+    schema = msgspec.json.decode(SCHEMA.read_bytes())
+    Draft202012Validator.check_schema(schema)
+    empty = Draft202012Validator(schema).iter_errors({"ratio_to_floor": 0})
+    paths = {error.json_path for error in empty}
+    assert "$.ratio_to_floor" in paths
