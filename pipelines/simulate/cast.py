@@ -23,7 +23,8 @@ PROGRAMS: Final = ("python-httpx/0.27.2", "aiohttp/3.10.5", "Go-http-client/2.0"
 
 def member(world: World, look: LookAlike, person: Person, key: Key, calls: Calls) -> Actor:
     """An actor that introduces itself and then makes its calls, with random numbers of its own."""
-    return Actor(person.account, look.kind, world.start, partial(_whole, world, person, key, calls))
+    group = f"{key[0]}-{key[1]}" if look.accounts > 1 else None
+    return Actor(person.account, look.kind, world.start, partial(_whole, world, person, key, calls), group=group)
 
 
 def _whole(world: World, person: Person, key: Key, calls: Calls) -> Iterator[Call]:

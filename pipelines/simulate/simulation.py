@@ -58,7 +58,7 @@ class Simulation:
 
     @property
     def labels(self) -> pa.Table:
-        """What each account really is: account, kind, campaign, shape, evasion; in the order of the accounts."""
+        """What each account really is: account, kind, campaign, shape, evasion, group; in the order of the accounts."""
         import pyarrow as pa
 
         world = World(self.scenario, self._prompts, self.seed)
@@ -70,6 +70,7 @@ class Simulation:
                 "campaign": pa.array([actor.campaign for actor in known], pa.string()),
                 "shape": pa.array([actor.shape for actor in known], pa.string()),
                 "evasion": pa.array([actor.evasion for actor in known], pa.string()),
+                "group": pa.array([actor.group for actor in known], pa.string()),
             }
         )
 

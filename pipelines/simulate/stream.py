@@ -41,6 +41,7 @@ class Actor(NamedTuple):
         kind: the honest kind, or ``campaign``; "" for events of the provider, which have no label.
         begin: epoch ms; no call is earlier.
         calls: makes its calls anew each time it is called, ascending by `ts`.
+        group: the company, class or wave that a look-alike belongs to; None for whoever stands alone.
     """
 
     account: str
@@ -50,6 +51,7 @@ class Actor(NamedTuple):
     campaign: str | None = None
     shape: str | None = None
     evasion: str | None = None
+    group: str | None = None
 
 
 def merged(actors: Iterable[Actor], end: int, heard: Heard) -> Iterator[Event]:

@@ -1,8 +1,9 @@
 """Are the figures of one run within the intervals of another? `python -m tests.benchmarks.arena.compare A.json B.json`.
 
 Says figure by figure whether B is within A's 95 % interval (`inside`), is not but has an interval that overlaps it
-(`overlaps`), or neither (`apart`). B's figures scatter as A's do, so with another seed one in six is outside though
-nothing changed, and one in 180 is apart. Exit code 0 if none is apart, 1 if one is, 2 if the two cannot be compared.
+(`overlaps`), or neither (`apart`). A campaign's interval is about the figure of another seed, so one in twenty is
+outside though nothing changed; that of a rate is about its mean, around which B's scatters too, so about one in six is
+outside, and one in 180 apart. Exit code 0 if none is apart, 1 if one is, 2 if the two cannot be compared.
 """
 
 from __future__ import annotations

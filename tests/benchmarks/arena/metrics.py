@@ -15,7 +15,8 @@ from msgspec import Struct
 
 from pipelines.demo.outcome import FOUND_SHARE
 from schemas.alerts import Alert, Signal
-from tests.benchmarks.arena.intervals import count_interval, share_interval
+from tests.benchmarks.arena import spread
+from tests.benchmarks.arena.intervals import clump, count_interval, share_interval
 from tests.benchmarks.arena.tables import CAMPAIGN, Traffic
 
 DAY_MS: Final = 86_400_000
@@ -34,13 +35,12 @@ class CampaignFigures(Struct, frozen=True, kw_only=True):
         requests: its harvest; what its accounts send besides is not counted.
         detected: at least :data:`FOUND_SHARE` of the accounts were named.
         exposure: share of the requests served before their account was named.
-        exposure_interval: 95 %, accounts drawn anew; it knows nothing of how another pool would have behaved.
+        exposure_interval, accounts_named_interval, purity_interval: where another seed's is expected, 95 %; see
+            :mod:`tests.benchmarks.arena.spread`.
         first_alert_requests, first_alert_hours: harvest served, and time since its start, when one of its
             accounts was first named; None where none was.
-        accounts_named_interval: 95 %, exact, as if accounts were named one by one.
         purity: share of its own among the accounts of the campaign alerts that are mostly about it; None
             where there are none.
-        purity_interval: likewise.
     """
 
     name: str
@@ -68,21 +68,6 @@ def served_before(requests: pd.DataFrame, named: pd.Series[int]) -> np.ndarray[A
     """(requests,) was the request served before its account was named?"""
     at = requests["account"].astype(object).map(named).fillna(_NEVER).to_numpy()
     return np.asarray(requests["ts"].to_numpy() <= at)
-
-
-def exposure_interval(accounts: pd.Series[str], served: np.ndarray, seed: int) -> tuple[float, float]:
-    """95 % interval of the share served, by a bootstrap that draws whole accounts.
-
-    Accounts that were all served alike have nothing to draw from: then it is the exact one for a share of them.
-    """
-    per = pd.DataFrame({"account": accounts.astype(str).to_numpy(), "served": served}).groupby("account")["served"]
-    hits, sizes = per.sum().to_numpy(np.float64), per.size().to_numpy(np.float64)
-    shares = hits / sizes
-    if np.all(shares == shares[0]):
-        low, _ = share_interval(int(np.floor(shares[0] * len(sizes))), len(sizes))
-        _, high = share_interval(int(np.ceil(shares[0] * len(sizes))), len(sizes))
-        return low, high
-    return bootstrap(hits, sizes, seed)
 
 
 def bootstrap(parts: np.ndarray, sizes: np.ndarray, seed: int) -> tuple[float, float]:
@@ -129,6 +114,7 @@ def owners_of_alerts(namings: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFram
 
 def campaigns(traffic: Traffic, namings: pd.DataFrame) -> list[CampaignFigures]:
     """The figures of every campaign, in the order of their names."""
+    reach = spread.load()
     named = first_named(namings)
     alerts = owners_of_alerts(namings, traffic.labels)
     known = traffic.labels.dropna(subset="campaign").drop_duplicates("campaign").set_index("campaign")
@@ -139,7 +125,7 @@ def campaigns(traffic: Traffic, namings: pd.DataFrame) -> list[CampaignFigures]:
         if own.empty:
             raise ValueError(f"campaign {name} has accounts, but no harvest")
         members = own["account"].astype(str).unique()
-        served = served_before(own, named)
+        exposure = float(served_before(own, named).mean())
         found = named[named.index.isin(members)]
         first = int(found.min()) if len(found) else None
         about = alerts[alerts["owner"] == name]
@@ -152,14 +138,14 @@ def campaigns(traffic: Traffic, namings: pd.DataFrame) -> list[CampaignFigures]:
                 accounts=len(members),
                 requests=len(own),
                 detected=len(found) > 0 and len(found) >= FOUND_SHARE * len(members),
-                exposure=float(served.mean()),
-                exposure_interval=exposure_interval(own["account"], served, len(own)),
+                exposure=exposure,
+                exposure_interval=reach.around("exposure", exposure),
                 first_alert_requests=None if first is None else int((own["ts"] <= first).sum()),
                 first_alert_hours=None if first is None else (first - int(own["ts"].min())) / HOUR_MS,
                 accounts_named=len(found),
-                accounts_named_interval=_times(share_interval(len(found), len(members)), len(members)),
+                accounts_named_interval=_times(reach.around("share_named", len(found) / len(members)), len(members)),
                 purity=own_named / all_named if all_named else None,
-                purity_interval=share_interval(own_named, all_named) if all_named else None,
+                purity_interval=reach.around("purity", own_named / all_named) if all_named else None,
             )
         )
     return out
@@ -185,28 +171,38 @@ def account_days(traffic: Traffic) -> pd.Series[int]:
 
 
 def benign(traffic: Traffic, namings: pd.DataFrame) -> dict[str, Any]:
-    """Benign accounts that any alert named, in all and by kind, with 95 % intervals; a dictionary for the report."""
+    """Benign accounts that any alert named, in all and by kind; a dictionary for the report.
+
+    The 95 % intervals take accounts of one group to be named in clumps as large as those seen; where a kind has none
+    named, as large as its groups, so a single launch of 700 accounts without an alert says little about launches. The
+    interval in all knows of the kinds that had an account named.
+    """
     days = account_days(traffic)
     labels = traffic.labels[traffic.labels["kind"] != CAMPAIGN]
     hit = labels["account"].isin(first_named(namings).index)
-    by_kind = {
-        str(kind): _benign_row(len(rows), int(days.get(kind, 0)), int(hit[rows.index].sum()))
-        for kind, rows in sorted(labels.groupby("kind"))
-    }
-    total = _benign_row(len(labels), int(days.drop(CAMPAIGN, errors="ignore").sum()), int(hit.sum()))
-    return {**total, "by_kind": by_kind}
+    unit = labels["group"].where(labels["group"].notna(), labels["account"])
+    by_kind, dispersion = {}, 0.0
+    for kind, rows in sorted(labels.groupby("kind")):
+        hits = hit[rows.index].groupby(unit[rows.index]).agg(["sum", "size"])
+        named = int(hits["sum"].sum())
+        together = clump([int(size) for size in hits["sum" if named else "size"]])
+        by_kind[str(kind)] = _benign_row(len(rows), int(days.get(kind, 0)), named, together)
+        dispersion += named * together
+    named = int(hit.sum())
+    total_days = int(days.drop(CAMPAIGN, errors="ignore").sum())
+    return {**_benign_row(len(labels), total_days, named, dispersion / named if named else 1.0), "by_kind": by_kind}
 
 
-def _benign_row(accounts: int, days: int, named: int) -> dict[str, Any]:
-    low, high = count_interval(named)
+def _benign_row(accounts: int, days: int, named: int, clump: float) -> dict[str, Any]:
+    low, high = (min(bound, accounts) for bound in count_interval(named, clump))
     scale = 10_000 / days if days else None
     return {
         "accounts": accounts,
         "account_days": days,
         "accounts_named": named,
+        "clump": clump,
         "per_10k_account_days": None if scale is None else named * scale,
         "per_10k_interval": None if scale is None else [low * scale, high * scale],
-        "share_interval": list(share_interval(named, accounts)),
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
-from tests.benchmarks.arena import plots
+from tests.benchmarks.arena import plots, spread
 
 _CSS: Final = """
 :root { color-scheme: light dark; --ink: #222; --paper: #fff; --soft: #5a5f66; --line: #d9dce0; --bad: #b3261e;
@@ -119,7 +119,8 @@ def _overview(report: Mapping[str, Any]) -> str:
     ]
     note = (
         "<p class='note'>Exposure is the share of a campaign's harvest that was served before its account was first "
-        "named. Intervals are at 95 %: of the mean exposure by a bootstrap over campaigns, of counts exact.</p>"
+        "named. Intervals are at 95 %: of the mean exposure by a bootstrap over campaigns, of campaigns detected "
+        "exact, of benign accounts named for clumps as large as those seen.</p>"
     )
     return "<h2>In all</h2>\n" + note + table(("figure", "value", "95 %"), rows)
 
@@ -137,10 +138,12 @@ def _campaigns(rows: Sequence[Mapping[str, Any]]) -> str:
         )
         for row in rows
     ]
+    reach = spread.load()
+    seeds = ", ".join(map(str, reach.seeds))
     note = (
-        "<p class='note'>Intervals (95 %): of the exposure by a bootstrap that draws the campaign's accounts anew, of "
-        "the purity exact. Accounts of a campaign are named together or not at all, so another seed may differ more. "
-        "The first alert is one event and has no interval.</p>"
+        "<p class='note'>Intervals (95 %): where the figure of another seed is expected, from how far the figures of "
+        f"campaigns moved between the seeds {seeds} of the scenario {escape(reach.scenario)}. The first alert is one "
+        "event and has no interval.</p>"
     )
     return "<h2>Campaigns</h2>\n" + note + table(head, body)
 

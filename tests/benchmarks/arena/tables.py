@@ -2,7 +2,7 @@
 
 | table | columns |
 |---|---|
-| labels | account, kind, campaign, shape, evasion; one row an account, the last three null for benign ones |
+| labels | account, kind, campaign, shape, evasion, group; one row an account, null where a column says nothing of it |
 | requests | account, ts, campaign; in order of `ts`, campaign null unless the request is its harvest |
 | namings | account, ts, kind (`account` or `campaign`), group (campaign id, else alert id), score |
 """
@@ -21,7 +21,7 @@ from msgspec import Struct
 from schemas.alerts import ALERT_DECODER, SIGNAL_DECODER, Alert, Signal
 from schemas.events import Event, Request
 
-LABELS: Final = ("account", "kind", "campaign", "shape", "evasion")
+LABELS: Final = ("account", "kind", "campaign", "shape", "evasion", "group")
 NAMINGS: Final = ("account", "ts", "kind", "group", "score")
 CAMPAIGN: Final = "campaign"
 """The kind of a campaign's accounts in the labels; every other kind is benign."""

@@ -48,6 +48,7 @@ def labels() -> pa.Table:
             "campaign": CAMPAIGNS.get(account),
             "shape": {"alpha": "template", "beta": "relay"}.get(CAMPAIGNS.get(account, "")),
             "evasion": "mixture_25" if account == "b1" else None,
+            "group": None,
         }
         for account in TIMES
     ]

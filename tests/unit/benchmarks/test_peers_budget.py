@@ -26,7 +26,9 @@ def _traffic() -> Traffic:
     accounts = [*BENIGN, "bad-0", "bad-1"]
     of = [("c" if name.startswith("bad") else None) for name in accounts]
     kinds = ["campaign" if name else "everyday" for name in of]
-    labels = pd.DataFrame({"account": accounts, "kind": kinds, "campaign": of, "shape": of, "evasion": None})
+    labels = pd.DataFrame(
+        {"account": accounts, "kind": kinds, "campaign": of, "shape": of, "evasion": None, "group": None}
+    )
     return Traffic(labels, requests.sort_values("ts", kind="stable", ignore_index=True), len(rows), 0, 5 * DAY)
 
 

@@ -28,7 +28,14 @@ def _simulation(tmp_path: Path) -> Path:
     campaign = ["c" if name == "thief" else None for name in accounts]
     kind = ["campaign" if name else "everyday" for name in campaign]
     nothing = pa.nulls(len(accounts), pa.string())
-    columns = {"account": accounts, "kind": kind, "campaign": campaign, "shape": campaign, "evasion": nothing}
+    columns = {
+        "account": accounts,
+        "kind": kind,
+        "campaign": campaign,
+        "shape": campaign,
+        "evasion": nothing,
+        "group": nothing,
+    }
     pq.write_table(pa.table(columns), tmp_path / "labels.parquet")
     ids = [event.id for event in harvest]
     pq.write_table(pa.table({"request_id": ids, "campaign": ["c"] * len(ids)}), tmp_path / "harvest.parquet")

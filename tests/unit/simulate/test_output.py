@@ -52,7 +52,7 @@ def test_two_runs_write_the_same_bytes(tmp_path: Path, ending: str) -> None:
 def test_labels_and_harvest_belong_to_the_events(tmp_path: Path) -> None:
     done, path = written(tmp_path, "jsonl")
     labels, harvest = pq.read_table(tmp_path / "labels.parquet"), pq.read_table(tmp_path / "harvest.parquet")
-    assert labels.column_names == ["account", "kind", "campaign", "shape", "evasion"]
+    assert labels.column_names == ["account", "kind", "campaign", "shape", "evasion", "group"]
     assert harvest.column_names == ["request_id", "campaign"]
     assert (len(labels), len(harvest)) == (done.accounts, done.harvest)
     events = [decode_event(line) for line in path.read_bytes().splitlines()]
