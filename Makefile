@@ -36,10 +36,10 @@ demo: $(STAMP) ## simulated traffic with a campaign in it, found and explained; 
 	$(VENV)/bin/distillwatch demo --out build/demo
 
 test: $(STAMP) ## every test, with a real Kafka broker (Java 17 and Maven; without them the summary says what did not run)
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
 
 test-unit: $(STAMP) ## the tests that need neither Java nor Maven
-	$(PY) -m pytest -m "not integration" $(PYTEST_ARGS)
+	$(PY) -m pytest --numprocesses auto --dist loadfile -m "not integration" $(PYTEST_ARGS)
 
 lint: $(STAMP) ## format, lint, types, import rules, generated schemas and config, all checked
 	$(VENV)/bin/ruff format --check .
