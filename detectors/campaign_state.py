@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from detectors.membership import Traits
 from schemas.evidence import MemberRow
 
 SHARDS: Final = 16
@@ -15,7 +16,7 @@ SHARDS: Final = 16
 class Cohort(msgspec.Struct):
     """One cohort, merged over all sources. `members` is kept apart, in shards; `harvesting` counts in them.
 
-    `owners` and `acts_as_one` are of the last judgement (see :mod:`detectors.judgement`).
+    `owners`, `acts_as_one` and `traits` are of the last judgement (see :mod:`detectors.judgement`).
     """
 
     kind: str
@@ -27,6 +28,7 @@ class Cohort(msgspec.Struct):
     order: int = 0
     owners: list[tuple[str, int]] = []
     acts_as_one: bool = False
+    traits: Traits = Traits()
     judged_members: int = 0
     judged_harvest: int = 0
     judged_at: int = 0
@@ -62,7 +64,7 @@ class Campaign(msgspec.Struct):
     evidence_accounts: int = 0
     told_requests: int = 0
     requests_total: int = 0
-    values: dict[str, list[int]] = {}
+    traits: Traits = Traits()
     signals: list[dict[str, Any]] = []
     blind: list[str] = []
 

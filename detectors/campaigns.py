@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from detectors import campaign_alerts, coordination, judgement, reference
+from detectors import campaign_alerts, judgement, membership, reference
 from detectors.campaign_state import SHARDS, Campaign, Changes, Cohort, harvests, shard_of
 from detectors.coverage import KIND as COVERAGE
 from detectors.elicitation import KIND as ELICITATION
@@ -30,13 +30,12 @@ from schemas.evidence import AccountRow, CohortEvidence, Evidence, MemberRow, Po
 _DAY_MS: Final = 86_400_000
 _HOUR_MS: Final = 3_600_000
 _GROWTH: Final = 1.1  # a cohort is judged again when it grew by a tenth
-_REJUDGE: Final = 2.0  # a campaign's evidence is renewed when its cohort has doubled
+_REJUDGE: Final = 1.1  # what is known of a campaign is renewed when its cohort grew by a tenth
 _TOLD: Final = 1.25  # an alert is updated without new accounts when its requests grew by a quarter
 _MIN_LINKS: Final = 3  # accounts that hold a campaign's rare values before a cohort is tied to it
 _PRIOR: Final = {ELICITATION: 0.0005, REPLAY: 0.001, TURNS: 0.02, LEAK: 0.01, COVERAGE: 0.02}
 _SEEN: Final = (SIGNATURES, ANSWERS)
 _PRIOR_WEIGHT: Final = 200.0
-_CLIENTS: Final = frozenset({"asn_agent", "tls_agent"})
 _QUEUED: Final = ("source", "waiting")
 
 
@@ -209,7 +208,7 @@ class CampaignCore:
         campaign = self._linked(judged) or self._found(cohort, tick)
         self._record(campaign, cohort, verdict)
         cohort.campaign = campaign.id
-        self._remember(cohort, verdict)
+        self._remember(cohort, verdict, benign)
         campaign.cohorts = sorted({*campaign.cohorts, cohort.id})
         self._renew(campaign, benign)
         return True
@@ -231,14 +230,21 @@ class CampaignCore:
         verdict = judgement.judge(cohort, benign, self._rates(benign), self._params)
         if verdict.alerts(self._params):
             self._record(campaign, cohort, verdict)
-        self._remember(cohort, verdict)
+        self._remember(cohort, verdict, benign)
         self._renew(campaign, benign)
         self._changes.mark(f"cohort:{cohort.id}")
 
-    def _remember(self, cohort: Cohort, verdict: judgement.Judgement) -> None:
+    def _remember(self, cohort: Cohort, verdict: judgement.Judgement, benign: Reference) -> None:
         """What the judgement of a cohort says about which of its members to name."""
         cohort.owners = judgement.owners(verdict)
         cohort.acts_as_one = judgement.acts_as_one(verdict, self._params)
+        pool = [
+            member.row
+            for account, member in sorted(cohort.members.items())
+            if self._campaign_of.get(account, cohort.campaign) == cohort.campaign
+            and not judgement.is_owned(member, cohort.owners)
+        ]
+        cohort.traits = membership.learn(pool, benign)
 
     def _record(self, campaign: Campaign, cohort: Cohort, verdict: judgement.Judgement) -> None:
         """The evidence of the widest alerting cohort stands for the campaign."""
@@ -267,16 +273,10 @@ class CampaignCore:
         return rates
 
     def _linked(self, cohort: Cohort) -> Campaign | None:
-        """The campaign that holds the same rare infrastructure as an alerting cohort.
-
-        A rare client alone ties no cohort whose accounts were picked by a finding with honest causes: it holds
-        whoever does the same anywhere, and two operators may well run one program.
-        """
+        """The campaign whose accounts share what those of an alerting cohort have."""
         least = max(self._params.link_share * len(cohort.members), _MIN_LINKS)
-        picked = cohort.kind in judgement.HONEST_CAUSES
         for campaign in sorted(self._campaigns.values(), key=lambda c: (c.founded, c.id)):
-            values = {f: set(held) for f, held in campaign.values.items() if not (picked and f in _CLIENTS)}
-            held = sum(coordination.holds_any(member.row, values) for member in cohort.members.values())
+            held = sum(judgement.is_alike(member, campaign.traits) for member in cohort.members.values())
             if campaign.status != "closed" and held >= least:
                 return campaign
         return None
@@ -307,7 +307,7 @@ class CampaignCore:
             self._changes.drop(f"named:{campaign.id}:{shard}")
 
     def _renew(self, campaign: Campaign, benign: Reference) -> None:
-        """Learn the campaign's rare values afresh; all its members are looked at again."""
+        """Learn afresh what the campaign's accounts share; all members of its cohorts are looked at again."""
         rows: dict[str, AccountRow] = {}
         for name in campaign.cohorts:
             cohort = self._cohorts.get(name)
@@ -315,15 +315,13 @@ class CampaignCore:
                 continue
             for account, member in cohort.members.items():
                 # Who merely touched the cohort, or belongs to an open customer, does not speak for it.
-                if judgement.works_for(member) and not judgement.is_owned(member, cohort.owners):
+                if judgement.is_alike(member, cohort.traits) and not judgement.is_owned(member, cohort.owners):
                     rows[account] = member.row
             self._fresh.setdefault(name, {}).update(dict.fromkeys(cohort.members))
-        values = coordination.rare_values(list(rows.values()), benign)
-        campaign.values = {field: sorted(held) for field, held in values.items()}
+        campaign.traits = membership.learn([row for _, row in sorted(rows.items())], benign)
 
     def _name(self, campaign: Campaign) -> list[Alert]:
         """Name the members that were not named before."""
-        values = {field: set(held) for field, held in campaign.values.items()}
         named: list[str] = []
         for name in campaign.cohorts:
             cohort = self._cohorts.get(name)
@@ -334,7 +332,7 @@ class CampaignCore:
                 if account not in campaign.requests:
                     if len(campaign.requests) >= self._params.max_members:
                         continue
-                    if not judgement.is_member(member, cohort, values):
+                    if not judgement.is_member(member, cohort, campaign.traits):
                         continue
                     campaign.requests[account] = 0
                     self._campaign_of[account] = campaign.id

@@ -24,16 +24,21 @@ _EVEN_CAP: Final = 3.0
 _YOUNG_CAP: Final = 1.5  # launches bring young accounts too
 _FIELD_CAP: Final = 4.0
 _FIELD_FLOOR: Final = 2.0  # several fields are looked at, so one chance in ten would be met too often
-_RARE: Final = 0.01  # a value held by more than one in a hundred benign accounts links nobody
 _PUBLIC: Final = 0.05  # a mail domain of more than one in twenty benign accounts is a public one
 _PLACE_SHARE: Final = 0.3
 _PLACE_LEAST: Final = 5
 _CUSTOMER_LEAST: Final = 10
 _CUSTOMER_SHARE: Final = 0.6
-_MIN_KNOWN: Final = 8  # members with a field before it is tested
+_TEAM_LEAST: Final = 3
+_TEAM_SHARE: Final = 0.75
+_PARTS: Final = 0.5  # of those who pay, on a payment that others of them have too
+_MIN_KNOWN: Final = 5  # members with a field before it is tested
+_MIN_BENIGN: Final = 8  # benign accounts with it
 _LARGEST_GROUP: Final = 512  # members looked at: beyond that every test is certain anyway
 
-_OF_A_CUSTOMER: Final = ("payment", "email_domain", "signup", "ip_prefix")
+OWNED: Final = ("payment", "email_domain", "signup", "ip_prefix")
+"""Fingerprints that have an owner; a client is anybody's."""
+_PLACES: Final = ("signup", "ip_prefix")
 
 # Fields of one group say much the same: only the strongest of each counts.
 _GROUPS: Final = (("payment",), ("email_domain",), ("signup", "ip_prefix"), ("asn_agent", "tls_agent"))
@@ -78,7 +83,7 @@ def even_shares(members: Sequence[MemberRow], reference: Reference, seed: int) -
     """
     requests = np.array([member.row.requests for member in members], np.float64)
     mean = float(requests.mean())
-    if mean < _MIN_MEAN or len(reference.requests) < _MIN_KNOWN:
+    if mean < _MIN_MEAN or len(reference.requests) < _MIN_BENIGN:
         return Test(0.0, {"requests_per_account": round(mean, 3)})
     size = min(len(requests), _LARGEST_GROUP)
     rng = np.random.default_rng(seed)
@@ -112,7 +117,7 @@ def young_accounts(members: Sequence[MemberRow], reference: Reference) -> Test:
     ours = np.array([age_days(member.row) for member in members], np.float64)
     ours = ours[~np.isnan(ours)]
     theirs = reference.age_days[~np.isnan(reference.age_days)]
-    if len(ours) < _MIN_KNOWN or len(theirs) < _MIN_KNOWN:
+    if len(ours) < _MIN_KNOWN or len(theirs) < _MIN_BENIGN:
         return Test(0.0, {"known": len(ours)})
     n, m = len(ours), len(theirs)
     values = np.concatenate([ours, theirs])
@@ -149,10 +154,25 @@ def declared_owner(rows: Sequence[AccountRow], reference: Reference, share: floa
     found = []
     for field in ("payment", "email_domain"):
         top = _widest(rows, field, share)
-        # A payment has one payer; a mail domain may be a public one, which declares nothing.
-        if top is not None and (field == "payment" or reference.frequency(field, top.value) <= _PUBLIC):
+        if top is None:
+            continue
+        # A payment has one payer; a mail domain may be a public one, which declares nothing, or a pool's own.
+        if field == "payment" or (
+            reference.frequency(field, top.value) <= _PUBLIC
+            and not _pays_in_parts([row for row in rows if row.account in top.accounts])
+        ):
             found.append(top)
     return max(found, key=lambda owner: len(owner.accounts), default=None)
+
+
+def _pays_in_parts(rows: Sequence[AccountRow]) -> bool:
+    """Do most of those who pay share their payment, but only with a part of the others?
+
+    An organisation pays once for everybody, or leaves it to each; a pool spreads its accounts over some cards.
+    """
+    holders = _holders(rows, "payment")
+    shared = [len(held) for held in holders.values() if len(held) > 1]
+    return len(shared) > 1 and sum(shared) >= _PARTS * sum(map(len, holders.values()))
 
 
 def one_place(rows: Sequence[AccountRow]) -> Owner | None:
@@ -170,18 +190,33 @@ def customers(rows: Sequence[AccountRow], reference: Reference) -> list[Owner]:
     """The groups of members that look like one company, school or team each, however many there are.
 
     One payment, or one mail domain of its own, over at least ten members most of whom share one more thing that a
-    customer has and a pool avoids: the network, the place of the sign-up, or the other of the two.
+    customer has and a pool avoids: the network, the place of the sign-up, or the other of the two. A smaller group is
+    a team if it has a mail domain of its own and most of it is in one place: cards alone make none, for a pool may
+    run the accounts of each card on a machine of its own.
     """
     found = []
     for field in ("payment", "email_domain"):
         for value, held in _holders(rows, field).items():
-            if len(held) < _CUSTOMER_LEAST or (field == "email_domain" and reference.frequency(field, value) > _PUBLIC):
+            if field == "email_domain" and reference.frequency(field, value) > _PUBLIC:
                 continue
-            others = (_holders(held, other) for other in _OF_A_CUSTOMER if other != field)
-            widest = max((len(rows_) for holders in others for rows_ in holders.values()), default=0)
-            if widest >= _CUSTOMER_SHARE * len(held):
+            if _is_customer(field, held) or (field == "email_domain" and _is_team(held)):
                 found.append(Owner(field, value, frozenset(row.account for row in held)))
     return sorted(found, key=lambda owner: (owner.field, owner.value))
+
+
+def _is_customer(field: str, held: Sequence[AccountRow]) -> bool:
+    others = [other for other in OWNED if other != field]
+    return len(held) >= _CUSTOMER_LEAST and _most_alike(held, others) >= _CUSTOMER_SHARE * len(held)
+
+
+def _is_team(held: Sequence[AccountRow]) -> bool:
+    alike = len(held) >= _TEAM_LEAST and _most_alike(held, _PLACES) >= _TEAM_SHARE * len(held)
+    return alike and not _pays_in_parts(held)
+
+
+def _most_alike(rows: Sequence[AccountRow], fields: Sequence[str]) -> int:
+    """How many of the rows share a value of one of the fields, at most."""
+    return max((len(held) for field in fields for held in _holders(rows, field).values()), default=0)
 
 
 def _holders(rows: Sequence[AccountRow], field: str) -> dict[int, list[AccountRow]]:
@@ -220,7 +255,7 @@ def shared_infrastructure(rows: Sequence[AccountRow], reference: Reference, cap:
     best: dict[str, float] = {}
     for field in FINGERPRINTS:
         values = [value for row in looked_at if (value := getattr(row, field)) is not None]
-        if len(values) < _MIN_KNOWN or reference.held(field) < _MIN_KNOWN:
+        if len(values) < _MIN_KNOWN or reference.held(field) < _MIN_BENIGN:
             continue
         counts: dict[int, int] = {}
         for value in values:
@@ -242,23 +277,3 @@ def shared_infrastructure(rows: Sequence[AccountRow], reference: Reference, cap:
             }
     total = sum(max((best.get(field, 0.0) for field in group), default=0.0) for group in _GROUPS)
     return Test(min(total, cap), {"fields": fields})
-
-
-def rare_values(rows: Sequence[AccountRow], reference: Reference) -> dict[str, set[int]]:
-    """Per field, the rare values that at least two of the rows hold."""
-    out: dict[str, set[int]] = {}
-    for field in FINGERPRINTS:
-        counts: dict[int, int] = {}
-        for row in rows:
-            value = getattr(row, field)
-            if value is not None:
-                counts[value] = counts.get(value, 0) + 1
-        kept = {v for v, n in counts.items() if n > 1 and reference.frequency(field, v) <= _RARE}
-        if kept:
-            out[field] = kept
-    return out
-
-
-def holds_any(row: AccountRow, values: dict[str, set[int]]) -> bool:
-    """Does an account hold one of the values?"""
-    return any(getattr(row, field) in held for field, held in values.items())

@@ -18,6 +18,7 @@ from detectors.coverage import KIND as COVERAGE
 from detectors.elicitation import KIND as ELICITATION
 from detectors.foreign_turns import KIND as TURNS
 from detectors.leakage import KIND as LEAK
+from detectors.membership import Traits
 from detectors.params import CampaignParams
 from detectors.population import FIELDS
 from detectors.reference import Reference
@@ -36,9 +37,10 @@ _SWEEP_CAP: Final = 2.0
 # aloud in tags are common enough: their number alone leaves most of the case to be made.
 _HONEST_CAP: Final = 3.0
 # Steady novelty is also what a customer's batch, index or assistant for many users shows: never a case of its own.
-_COVERAGE_CAP: Final = 1.4
+_COVERAGE_CAP: Final = 0.3
 _VARIANTS: Final = 64
 _MOST: Final = 0.5
+_ALIKE: Final = 0.954  # bits: odds of nine to one
 
 HONEST_CAUSES: Final = frozenset({TURNS, LEAK, COVERAGE})
 """Kinds of cohort whose finding honest accounts have too, if few."""
@@ -214,18 +216,34 @@ def is_owned(member: MemberRow, owners: list[tuple[str, int]]) -> bool:
     return any(getattr(member.row, field) == value for field, value in owners)
 
 
-def is_member(member: MemberRow, cohort: Cohort, values: dict[str, set[int]]) -> bool:
+def is_alike(member: MemberRow, traits: Traits) -> bool:
+    """Does what an account shares with a pool make it one of it, with nine chances in ten?"""
+    bits = traits.bits(member.row)
+    return bits >= _ALIKE and bits + traits.prior >= _ALIKE
+
+
+def _is_pool(member: MemberRow, traits: Traits) -> bool:
+    """Is the cohort so much of a pool that an account of it is one of the pool unless it is set apart?"""
+    return traits.bits(member.row) + traits.prior >= _ALIKE
+
+
+def is_member(member: MemberRow, cohort: Cohort, campaign: Traits) -> bool:
     """Does an account of an alerting cohort belong to the campaign, or did it merely touch the cohort?
 
-    It holds infrastructure that members share and strangers do not, or most of what it does is the cohort's
-    work. A suspect of a request-side finding must have it more than once, and one turn of phrase is not yet a
-    group: where sharing makes the case, only those who share are named. The members of an open customer, whom
-    the case left out, need the infrastructure, and so do the suspects of a finding with honest causes.
+    It shares what the pool shares and strangers do not, in this cohort or in another of the campaign; or most of what
+    it does is the cohort's work, and nothing sets it apart. The latter is not enough
+
+    - for the members of an open customer, whom the case left out, and suspects of a finding with honest causes;
+    - for one who has the finding of a request-side detector but once;
+    - where sharing makes the case, for carriers of one text or turn of phrase are not yet a group. Then whoever does
+      not share is named only with a text nearly all of whose other carriers do.
     """
-    if coordination.holds_any(member.row, values):
+    if is_alike(member, cohort.traits) or is_alike(member, campaign):
         return True
-    if is_owned(member, cohort.owners) or cohort.kind in HONEST_CAUSES:
+    if is_owned(member, cohort.owners) or cohort.kind in HONEST_CAUSES or cohort.traits.bits(member.row) <= -_ALIKE:
         return False
-    if cohort.kind == ELICITATION and not cohort.acts_as_one:
+    if not cohort.acts_as_one and (
+        cohort.kind == ELICITATION or (cohort.kind == TEMPLATE and not _is_pool(member, cohort.traits))
+    ):
         return False
     return works_for(member) and (cohort.kind == TEMPLATE or member.requests > 1)

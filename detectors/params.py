@@ -235,8 +235,8 @@ class DetectorParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
 class CampaignParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """`campaigns.toml`: when cohorts become a campaign, and who is named."""
 
-    min_accounts: Annotated[int, Meta(ge=3, le=100_000, description="accounts in a cohort before it is judged")] = 12
-    harvest_bits: Annotated[Bits, Meta(description="harvest evidence that a campaign needs")] = 1.5
+    min_accounts: Annotated[int, Meta(ge=3, le=100_000, description="accounts in a cohort before it is judged")] = 5
+    harvest_bits: Annotated[Bits, Meta(description="harvest evidence that a campaign needs")] = 0.4
     coordination_bits: Annotated[Bits, Meta(description="coordination evidence that a campaign needs")] = 3.0
     total_bits: Annotated[
         Bits, Meta(description="harvest and coordination evidence together that a campaign needs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from typing import Final
@@ -17,7 +18,8 @@ F64 = NDArray[np.float64]
 FINGERPRINTS: Final = ("payment", "email_domain", "signup", "ip_prefix", "asn_agent", "tls_agent")
 
 _DAY_MS: Final = 86_400_000
-_ABSENT: Final = np.uint64(0)
+_NONE: Final = 0
+_ABSENT: Final = np.uint64(_NONE)
 
 
 class Reference:
@@ -53,14 +55,25 @@ class Reference:
             )
             for field in FINGERPRINTS
         }
+        # Left out of another reference: what that one counts, less what is gone.
+        self._whole: Reference | None = None
+        self._gone: dict[str, Counter[int]] = {}
 
     def __len__(self) -> int:
         return len(self.accounts)
 
     def without(self, accounts: Collection[str]) -> Reference:
-        """The same without some accounts."""
-        kept = np.array([account not in accounts for account in self.accounts], np.bool_)
-        return self if kept.all() else self.only(kept)
+        """The same without some accounts; cheap, for it happens with every cohort that is judged."""
+        places = self._places
+        gone = sorted({place for account in accounts if (place := places.get(account)) is not None})
+        if not gone:
+            return self
+        kept = np.ones(len(self), np.bool_)
+        kept[gone] = False
+        out = self.only(kept)
+        out._whole = self
+        out._gone = {field: Counter(column[gone].tolist()) for field, column in self._columns.items()}
+        return out
 
     def only(self, kept: NDArray[np.bool_]) -> Reference:
         """The accounts that a mask of shape (m,) keeps."""
@@ -69,6 +82,10 @@ class Reference:
         out.suspects = {kind: column[kept] for kind, column in self.suspects.items()}
         out._columns = {field: column[kept] for field, column in self._columns.items()}
         return out
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {account: place for place, account in enumerate(self.accounts.tolist())}
 
     @cached_property
     def _counts(self) -> dict[str, tuple[dict[int, int], int]]:
@@ -82,12 +99,19 @@ class Reference:
 
     def held(self, field: str) -> int:
         """How many accounts have the field at all."""
+        if self._whole is not None:
+            gone = self._gone[field]
+            return self._whole.held(field) - (gone.total() - gone[_NONE])
         return self._counts[field][1]
 
     def frequency(self, field: str, value: int) -> float:
         """Share of the accounts with the field that hold a value; a value never seen counts as half an account."""
-        counts, held = self._counts[field]
-        return min(max(counts.get(value, 0), 0.5) / max(held, 1), 1.0)
+        return min(max(self._count(field, value), 0.5) / max(self.held(field), 1), 1.0)
+
+    def _count(self, field: str, value: int) -> int:
+        if self._whole is not None:
+            return self._whole._count(field, value) - self._gone[field][value]
+        return self._counts[field][0].get(value, 0)
 
 
 class Pool:

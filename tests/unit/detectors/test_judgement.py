@@ -10,6 +10,7 @@ import pytest
 
 from detectors.campaign_state import Cohort
 from detectors.judgement import Judgement, is_member, judge, merge_variants
+from detectors.membership import Traits
 from detectors.params import CampaignParams
 from detectors.population import FIELDS
 from detectors.sketches import BottomK
@@ -275,15 +276,22 @@ def test_variants_merge() -> None:
     assert merge_variants(values[:100], values[50:]) == sorted(values)[:64]
 
 
+OWN = ("payment", "ip_prefix")
+
+
 class TestMembership:
     """Who of an alerting cohort belongs to the campaign, and who merely touched it."""
 
-    VALUES = {"payment": {1}}  # noqa: RUF012
+    POOL = Traits(prior=0.5, holds={"payment": {1: 3.0}}, lacks={"payment": -0.5})
 
     def of(
         self, one: MemberRow, kind: str = "template", owners: list[tuple[str, int]] | None = None, as_one: bool = True
     ) -> bool:
-        return is_member(one, Cohort(kind, "k1", owners=owners or [], acts_as_one=as_one), self.VALUES)
+        asked = Cohort(kind, "k1", owners=owners or [], acts_as_one=as_one)
+        elsewhere = is_member(one, asked, self.POOL)
+        # What the cohort's own pool shares and what the campaign's accounts share elsewhere name alike.
+        assert is_member(one, msgspec.structs.replace(asked, traits=self.POOL), Traits()) == elsewhere
+        return elsewhere
 
     def test_of_a_template_belongs_who_mostly_does_its_work(self) -> None:
         assert self.of(member("a", requests=10, part=5))
@@ -303,7 +311,14 @@ class TestMembership:
         assert not self.of(member("a", requests=9), "elicitation", as_one=False)
         assert self.of(member("a", requests=9, payment=1), "elicitation", as_one=False)
         assert self.of(member("a", requests=9), "replay", as_one=False)
-        assert self.of(member("a", requests=9), "template", as_one=False)
+        assert not self.of(member("a", requests=9), "template", as_one=False)
+
+    def test_a_text_of_a_pool_names_whom_little_is_known_of(self) -> None:
+        for prior, named in ((1.2, True), (0.5, False)):
+            pool = Traits(prior=prior, holds={"payment": {1: 3.0}}, lacks={"payment": -0.5})
+            asked = Cohort("template", "k1", traits=pool)
+            assert is_member(member("a", requests=9), asked, Traits()) is named
+            assert not is_member(member("a", requests=9, payment=2), asked, Traits())
 
     @pytest.mark.parametrize("kind", ["turns", "leak"])
     def test_a_finding_with_honest_causes_names_only_who_holds_the_infrastructure(self, kind: str) -> None:
@@ -316,3 +331,11 @@ class TestMembership:
         assert not self.of(member("a", requests=9, email_domain=7), kind, owners)
         assert self.of(member("a", requests=9, email_domain=7, payment=1), kind, owners)
         assert self.of(member("a", requests=9, email_domain=8), kind, owners)
+
+    def test_who_has_everything_for_itself_that_the_pool_shares_is_not_of_it(self) -> None:
+        """One program of many customers: each pays alone, from a network of its own."""
+        pool = Traits(prior=1.0, holds={"payment": {1: 3.0}, "ip_prefix": {2: 3.0}}, lacks=dict.fromkeys(OWN, -0.8))
+        asked = Cohort("template", "k1", acts_as_one=True, traits=pool)
+        assert is_member(member("a", requests=10), asked, Traits())
+        assert is_member(member("a", requests=10, payment=9), asked, Traits())
+        assert not is_member(member("a", requests=10, payment=9, ip_prefix=9), asked, Traits())

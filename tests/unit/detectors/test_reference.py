@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.reference import Pool, Reference, build
+from detectors.reference import FINGERPRINTS, Pool, Reference, build
 from tests.unit.detectors.rows import row
 
 NAMES = [f"a{n}" for n in range(40)]
@@ -47,3 +47,15 @@ def test_the_reference_is_the_same_object_until_one_of_it_is_named() -> None:
     assert pool.reference() is before
     pool.exclude([before.accounts[0]])
     assert len(pool.reference()) == 9
+
+
+@given(st.lists(st.sampled_from([*NAMES, "a stranger"])), st.lists(st.sampled_from(NAMES)))
+def test_a_reference_without_some_accounts_is_as_if_built_without_them(first: list[str], then: list[str]) -> None:
+    rows = [row(name, payment=n % 5 + 1 if n % 3 else None, email_domain=n % 2 + 1) for n, name in enumerate(NAMES)]
+    ours, theirs = build(rows, 100, ()).without(first).without(then), build(rows, 100, {*first, *then})
+    assert content(ours) == content(theirs)
+    for field in FINGERPRINTS:
+        assert ours.held(field) == theirs.held(field)
+        assert [ours.frequency(field, value) for value in range(1, 8)] == [
+            theirs.frequency(field, value) for value in range(1, 8)
+        ]

@@ -186,7 +186,6 @@ def test_a_directory_that_is_none_or_holds_no_config_is_a_problem(tmp_path: Path
     ("file", "text", "line", "path"),
     [
         ("detectors.toml", "[population]\nsample = 64\nmin_accounts = 65", 3, "population.min_accounts"),
-        ("detectors.toml", "[cohorts]\nmembers = 8", 2, "cohorts.members"),
         ("campaigns.toml", "min_accounts = 20_000\nmax_members = 100", 2, "max_members"),
         ("pipeline.toml", "[stream]\nmax_skew_ms = 9_999", 2, "stream.max_skew_ms"),
         ("pipeline.toml", "stream = { max_pending_events = 1000 }", 1, "stream.max_pending_events"),
@@ -256,3 +255,11 @@ def test_the_version_changes_with_what_decides_and_with_nothing_else(tmp_path: P
 def test_config_errors_are_usage_errors() -> None:
     assert issubclass(ConfigError, UsageError)
     assert Config.__struct_config__.frozen
+
+
+def test_keys_of_two_files_that_contradict_each_other_are_named(tmp_path: Path) -> None:
+    (tmp_path / "detectors.toml").write_text("[cohorts]\nmembers = 8\n")
+    (tmp_path / "campaigns.toml").write_text("min_accounts = 9\n")
+    (problem,) = problems_of(tmp_path)
+    assert (problem.line, problem.path) == (2, "cohorts.members")
+    assert problem.remedy == "min_accounts is 9"
