@@ -47,6 +47,7 @@ _COLUMNS: Final[dict[str, Any]] = {
     "probes": np.int32,
     "swept": np.int32,
     **dict.fromkeys(("cover_texts", "cover_novel", "cover_words", "mark_texts", "mark_novel", "covered"), np.int32),
+    **dict.fromkeys(("techniques", "gradings", "graded", "cleanings", "cleaned"), np.int32),
 }
 ROW_BYTES: Final = sum(np.dtype(kind).itemsize for kind in _COLUMNS.values())
 
@@ -183,6 +184,9 @@ class AccountTable:
             leaked=int(c["leaked"][slot]),
             refused=int(c["refused"][slot]),
             covered=int(c["covered"][slot]),
+            techniques=int(c["techniques"][slot]),
+            graded=int(c["graded"][slot]),
+            cleaned=int(c["cleaned"][slot]),
         )
 
     def snapshot(self) -> bytes:

@@ -1,0 +1,134 @@
+"""Accounts that live by one kind of work on training data: what grading and trace cleaning have in common.
+
+One request of such work is what customers send as well, so an account counts only when it sends many of them, as a
+good part of all it sends. Requests of the work are rare, so a tick without marks costs next to nothing, and texts are
+looked at one by one.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.baselines import AccountRate
+from detectors.contract import I64, Findings, Report, Tick, no_findings
+from detectors.frame import EventFrame
+from detectors.mark_scan import MarkScanner
+
+_HOUR_MS: Final = 3_600_000
+_SHARE: Final = 0.25  # of an account's requests: a campaign may have several kinds of work
+_ONE_OFF, _HABIT = 0.4, 0.7
+_Read = tuple[EventFrame, I64, list[list[str]]]
+
+
+class Habit:
+    """Requests of one kind of work, and the accounts that live by it.
+
+    Args:
+        least: requests of the work before an account counts.
+        hours: hours of the day in which it has to send.
+        scanner: the marks.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"request.text"})
+    _column: ClassVar[str]  # of the account table: its requests of the work
+    _telling: ClassVar[str]  # of them, those that count
+
+    def __init__(self, least: int, hours: int, scanner: MarkScanner) -> None:
+        self._least, self._hours = least, hours
+        self._scanner = scanner
+        # Prior: some accounts in a hundred ever have a model judge or edit what another wrote.
+        self._usual = AccountRate(prior=0.02)
+        self._memo: _Read | None = None  # what `score` read, for `learn`
+
+    @property
+    def ready(self) -> bool:
+        return True
+
+    @property
+    def nbytes(self) -> int:
+        return 128  # a running mean and a change test
+
+    @abstractmethod
+    def _candidates(self, frame: EventFrame) -> I64:
+        """Requests whose marks are worth a look."""
+
+    @abstractmethod
+    def _holds(self, frame: EventFrame, row: int, texts: list[str]) -> list[str]:
+        """What a request has of the work's material, in words; empty if it is none of the work."""
+
+    def _read(self, frame: EventFrame) -> tuple[I64, list[list[str]]]:
+        """The requests of the work, and what each holds."""
+        if self._memo is None or self._memo[0] is not frame:
+            rows = self._candidates(frame).tolist()
+            held = [self._holds(frame, row, _texts(frame, row)) for row in rows]
+            found = [row for row, what in zip(rows, held, strict=True) if what]
+            self._memo = frame, np.array(found, np.int64), [what for what in held if what]
+        return self._memo[1:]
+
+    def score(self, tick: Tick) -> Report:
+        """Requests of this work; over the reporting floor where the account lives by it."""
+        row, held = self._read(tick.frame)
+        if not len(row):
+            return Report(no_findings(), [], {})
+        slots, place, here = np.unique(tick.slot[row], return_inverse=True, return_counts=True)
+        requests = tick.requests()
+        requests = requests[np.isin(tick.slot[requests], slots)]
+        owner = np.searchsorted(slots, tick.slot[requests])
+        done = tick.accounts[self._column][slots] + here
+        total = tick.accounts["requests"][slots] + np.bincount(owner, minlength=len(slots))
+        hours = _hours(tick, slots, requests, owner)
+        habit = ((done >= self._least) & (done >= _SHARE * total) & (hours >= self._hours))[place]
+        counts = {self._column: (row, np.ones(len(row), np.int64))}
+        hit = row[habit]
+        if len(hit):
+            counts[self._telling] = (hit, np.ones(len(hit), np.int64))
+        rate = self._usual.rate
+        evidence: list[dict[str, Any]] = [
+            {
+                "marks": self._scanner.names(int(tick.frame.marks[r])),
+                "holds": what,
+                "account_of_this_kind": int(done[i]),
+                "account_requests": int(total[i]),
+                "account_hours_of_day": int(hours[i]),
+                "accounts_like_it": round(rate, 6),
+            }
+            for r, what, i in zip(row.tolist(), held, place.tolist(), strict=True)
+        ]
+        return Report(Findings(row, np.where(habit, _HABIT, _ONE_OFF), np.full(len(row), rate), evidence), [], counts)
+
+    def learn(self, tick: Tick) -> None:
+        """Each account counts once, by its first tick with requests."""
+        row, _ = self._read(tick.frame)
+        self._memo = None
+        requests = tick.requests()
+        new = tick.slot[requests]
+        new = new[tick.accounts["requests"][new] == 0]
+        if len(new):
+            fresh = set(new.tolist())
+            self._usual.learn(len(fresh.intersection(tick.slot[row].tolist())), len(fresh))
+
+    def skeleton(self, tick: Tick, row: int, key: int) -> str | None:
+        return None
+
+    def snapshot(self) -> bytes:
+        return self._usual.snapshot()
+
+    def restore(self, data: bytes) -> None:
+        self._usual.restore(data)
+        self._memo = None
+
+
+def _texts(frame: EventFrame, row: int) -> list[str]:
+    """A request's texts, system prompt first."""
+    return [frame.texts[code] for code in (frame.system_code[row], frame.text_code[row]) if code >= 0]
+
+
+def _hours(tick: Tick, slots: I64, requests: I64, owner: I64) -> NDArray[np.int64]:
+    """Hours of the day (UTC) in which accounts have sent, with this tick's requests."""
+    mask = tick.accounts["hours"][slots].astype(np.int64)
+    np.bitwise_or.at(mask, owner, np.int64(1) << (tick.frame.ts[requests] // _HOUR_MS % 24))
+    return np.asarray(np.bitwise_count(mask), np.int64)
