@@ -12,7 +12,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from detectors.contract import I64
 from detectors.frame import EventFrame
 from detectors.habits import Habit
 from detectors.mark_scan import MarkScanner
@@ -28,22 +27,19 @@ class Grading(Habit):
 
     def __init__(self, params: GradingParams, scanner: MarkScanner) -> None:
         super().__init__(params.min_requests, params.min_hours, scanner)
-        self._asks, self._scale, self._verdict, self._answer = (
-            scanner.mask(kind) for kind in ("grading_request", "grading_scale", "bare_verdict", "labelled_answer")
-        )
+        kinds = ("grading_request", "grading_scale", "bare_verdict", "labelled_answer")
+        self._asks, self._scale, self._verdict, self._answer = map(scanner.mask, kinds)
+        self._scale_or_verdict = np.uint64(self._scale | self._verdict)
 
-    def _candidates(self, frame: EventFrame) -> I64:
+    def _candidates(self, frame: EventFrame) -> list[int]:
         # Of the three, two: the scale with either of the others, or these two.
-        marked = np.flatnonzero(frame.marks & (self._scale | self._verdict))
-        if not len(marked):
-            return marked
-        marks = frame.marks[marked]
-        kinds = [(marks & kind) != 0 for kind in (self._asks, self._scale, self._verdict)]
-        return np.asarray(marked[np.sum(kinds, axis=0) >= 2])
+        marked = np.flatnonzero(frame.marks & self._scale_or_verdict)
+        kinds = (self._asks, self._scale, self._verdict)
+        return [row for row in marked.tolist() if sum(int(frame.marks[row]) & kind != 0 for kind in kinds) >= 2]
 
     def _holds(self, frame: EventFrame, row: int, texts: list[str]) -> list[str]:
         held = ["candidates"] if any(map(holds_candidates, texts)) else []
-        marks = frame.marks[row]
+        marks = int(frame.marks[row])
         # A lone answer beside numbers may be a form; only a request to judge makes it one that is graded.
         if not held and marks & self._answer and marks & self._asks:
             held = ["answer"]

@@ -8,20 +8,20 @@ looked at one by one.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar, Final
+from collections import Counter
+from typing import ClassVar, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detectors.baselines import AccountRate
-from detectors.contract import I64, Findings, Report, Tick, no_findings
+from detectors.contract import Findings, Report, Tick, no_findings
 from detectors.frame import EventFrame
 from detectors.mark_scan import MarkScanner
 
 _HOUR_MS: Final = 3_600_000
 _SHARE: Final = 0.25  # of an account's requests: a campaign may have several kinds of work
 _ONE_OFF, _HABIT = 0.4, 0.7
-_Read = tuple[EventFrame, I64, list[list[str]]]
+_Read = tuple[EventFrame, list[int], list[list[str]]]
 
 
 class Habit:
@@ -53,63 +53,70 @@ class Habit:
         return 128  # a running mean and a change test
 
     @abstractmethod
-    def _candidates(self, frame: EventFrame) -> I64:
-        """Requests whose marks are worth a look."""
+    def _candidates(self, frame: EventFrame) -> list[int]:
+        """Requests whose marks are worth a look, in the frame's order."""
 
     @abstractmethod
     def _holds(self, frame: EventFrame, row: int, texts: list[str]) -> list[str]:
         """What a request has of the work's material, in words; empty if it is none of the work."""
 
-    def _read(self, frame: EventFrame) -> tuple[I64, list[list[str]]]:
+    def _read(self, frame: EventFrame) -> tuple[list[int], list[list[str]]]:
         """The requests of the work, and what each holds."""
         if self._memo is None or self._memo[0] is not frame:
-            rows = self._candidates(frame).tolist()
+            rows = self._candidates(frame)
             held = [self._holds(frame, row, _texts(frame, row)) for row in rows]
             found = [row for row, what in zip(rows, held, strict=True) if what]
-            self._memo = frame, np.array(found, np.int64), [what for what in held if what]
+            self._memo = frame, found, [what for what in held if what]
         return self._memo[1:]
 
     def score(self, tick: Tick) -> Report:
         """Requests of this work; over the reporting floor where the account lives by it."""
-        row, held = self._read(tick.frame)
-        if not len(row):
+        rows, held = self._read(tick.frame)
+        if not rows:
             return Report(no_findings(), [], {})
-        slots, place, here = np.unique(tick.slot[row], return_inverse=True, return_counts=True)
+        slots = tick.slot[rows].tolist()
+        here = Counter(slots)
         requests = tick.requests()
-        requests = requests[np.isin(tick.slot[requests], slots)]
-        owner = np.searchsorted(slots, tick.slot[requests])
-        done = tick.accounts[self._column][slots] + here
-        total = tick.accounts["requests"][slots] + np.bincount(owner, minlength=len(slots))
-        hours = _hours(tick, slots, requests, owner)
-        habit = ((done >= self._least) & (done >= _SHARE * total) & (hours >= self._hours))[place]
+        # One by one: a tick has few requests of this work, and of few accounts.
+        total, hours = dict.fromkeys(here, 0), {slot: int(tick.accounts["hours"][slot]) for slot in here}
+        for slot, ts in zip(tick.slot[requests].tolist(), tick.frame.ts[requests].tolist(), strict=True):
+            if slot in here:
+                total[slot] += 1
+                hours[slot] |= 1 << ts // _HOUR_MS % 24
+        done = {slot: int(tick.accounts[self._column][slot]) + count for slot, count in here.items()}
+        rate = self._usual.rate
+        score, evidence = [], []
+        for row, slot, what in zip(rows, slots, held, strict=True):
+            of_all, of_day = int(tick.accounts["requests"][slot]) + total[slot], hours[slot].bit_count()
+            habit = done[slot] >= max(self._least, _SHARE * of_all) and of_day >= self._hours
+            score.append(_HABIT if habit else _ONE_OFF)
+            evidence.append(
+                {
+                    "marks": self._scanner.names(int(tick.frame.marks[row])),
+                    "holds": what,
+                    "account_of_this_kind": done[slot],
+                    "account_requests": of_all,
+                    "account_hours_of_day": of_day,
+                    "accounts_like_it": round(rate, 6),
+                }
+            )
+        row, scores = np.array(rows, np.int64), np.array(score)
         counts = {self._column: (row, np.ones(len(row), np.int64))}
-        hit = row[habit]
+        hit = row[scores == _HABIT]
         if len(hit):
             counts[self._telling] = (hit, np.ones(len(hit), np.int64))
-        rate = self._usual.rate
-        evidence: list[dict[str, Any]] = [
-            {
-                "marks": self._scanner.names(int(tick.frame.marks[r])),
-                "holds": what,
-                "account_of_this_kind": int(done[i]),
-                "account_requests": int(total[i]),
-                "account_hours_of_day": int(hours[i]),
-                "accounts_like_it": round(rate, 6),
-            }
-            for r, what, i in zip(row.tolist(), held, place.tolist(), strict=True)
-        ]
-        return Report(Findings(row, np.where(habit, _HABIT, _ONE_OFF), np.full(len(row), rate), evidence), [], counts)
+        return Report(Findings(row, scores, np.full(len(row), rate), evidence), [], counts)
 
     def learn(self, tick: Tick) -> None:
         """Each account counts once, by its first tick with requests."""
-        row, _ = self._read(tick.frame)
+        rows, _ = self._read(tick.frame)
         self._memo = None
         requests = tick.requests()
         new = tick.slot[requests]
         new = new[tick.accounts["requests"][new] == 0]
         if len(new):
             fresh = set(new.tolist())
-            self._usual.learn(len(fresh.intersection(tick.slot[row].tolist())), len(fresh))
+            self._usual.learn(len(fresh.intersection(tick.slot[rows].tolist() if rows else ())), len(fresh))
 
     def skeleton(self, tick: Tick, row: int, key: int) -> str | None:
         return None
@@ -125,10 +132,3 @@ class Habit:
 def _texts(frame: EventFrame, row: int) -> list[str]:
     """A request's texts, system prompt first."""
     return [frame.texts[code] for code in (frame.system_code[row], frame.text_code[row]) if code >= 0]
-
-
-def _hours(tick: Tick, slots: I64, requests: I64, owner: I64) -> NDArray[np.int64]:
-    """Hours of the day (UTC) in which accounts have sent, with this tick's requests."""
-    mask = tick.accounts["hours"][slots].astype(np.int64)
-    np.bitwise_or.at(mask, owner, np.int64(1) << (tick.frame.ts[requests] // _HOUR_MS % 24))
-    return np.asarray(np.bitwise_count(mask), np.int64)

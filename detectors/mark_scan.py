@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.hashing import U64
-from detectors.patterns import Mark, PatternFile
+from detectors.patterns import Mark
 
 if TYPE_CHECKING:
     import hyperscan
@@ -30,15 +30,15 @@ class MarkScanner:
     """All marks of a pattern file, compiled when the first text is searched.
 
     Args:
-        patterns: at most 64 marks, one bit each.
+        marks: at most 64, one bit each.
     """
 
-    def __init__(self, patterns: PatternFile) -> None:
-        self.marks: tuple[Mark, ...] = tuple(patterns.mark)
+    def __init__(self, marks: Sequence[Mark]) -> None:
+        self.marks: tuple[Mark, ...] = tuple(marks)
 
-    def mask(self, *kinds: str) -> np.uint64:
+    def mask(self, *kinds: str) -> int:
         """The bits of the marks of some kinds."""
-        return np.uint64(sum(1 << i for i, mark in enumerate(self.marks) if mark.kind in kinds))
+        return sum(1 << i for i, mark in enumerate(self.marks) if mark.kind in kinds)
 
     def names(self, mask: int) -> list[str]:
         """The names of the marks in a mask, in file order."""
@@ -88,7 +88,7 @@ class MarkScanner:
             (n,), 0 for events that are not worth a look.
         """
         marks = np.zeros(len(tags), np.uint64)
-        if not hints.any() and not (tags == 1).any():
+        if not self.marks or not (hints.any() or (tags == 1).any()):
             return marks
         padded = np.append(hints, np.uint64(0))
         hinted = padded[codes[0]] | padded[codes[1]]

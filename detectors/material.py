@@ -34,8 +34,27 @@ _CORRECTION: Final = re.compile(
     r"|待って|いや[、,]|うーん|ちょっと待|잠깐|아니[,야]|음[,.…]|다시 (?:생각|확인)"
     r"|انتظر|لحظة|دعني أ|رुको|रुकिए|रुको|ठहरो|हम्म|अरे नहीं"
 )
-_CORRECTIONS: Final = 3
+# How thought goes on from step to step, and speaks of the task as of something before it.
+_STEP: Final = re.compile(
+    r"\bstep \d+\b|\b(?:first(?:ly)?|next|then|finally|therefore|thus|hence|so|now|okay|ok|alright), |"
+    r"\b(?:i (?:need|should|have|want|can|will|think|notice|wonder|guess)|let'?s|let us|"
+    r"we (?:need|have|can|get|know|want)|"
+    r"the (?:user|question|problem|task) (?:is|asks?|wants?|says?)|which (?:means|gives|leaves)|this (?:means|gives)|"
+    r"so the answer|it follows|in other words)\b|"
+    r"\bschritt \d+|\b(?:zuerst|zunächst|dann|also|daher|somit|folglich|schließlich)\b|"
+    r"ich (?:muss|sollte|denke|kann)\b|"
+    r"étape \d+|\b(?:d'abord|ensuite|puis|donc|ainsi|enfin|par conséquent)\b|je (?:dois|pense|peux)\b|"
+    r"\b(?:paso|passo) \d+|\b(?:primero|luego|entonces|después|por lo tanto|finalmente)\b|"
+    r"\b(?:primeiro|então|depois|portanto)\b|"
+    r"\b(?:prima|poi|quindi|dunque|infine)\b|шаг \d+|\b(?:сначала|затем|потом|значит|следовательно|поэтому|итак)\b|"
+    r"首先|其次|然后|然後|接着|接下来|因此|所以|那么|最后|最後に|第[一二三四五]步|まず|次に|したがって|よって|つまり|だから|"
+    r"먼저|다음으로|따라서|그러므로|그러면|마지막으로|단계 ?\d|\d단계|"
+    r"أولا|ثم |لذلك|إذن|وبالتالي|पहले|फिर|इसलिए|अतः|önce|sonra|dolayısıyla|"
+    r"pertama|kemudian|jadi|đầu tiên|sau đó|vì vậy|do đó"
+)
+_CORRECTIONS, _STEPS = 3, 5
 _CHARS_A_CORRECTION: Final = 1500  # thinner than that, a long text of another kind has some too
+_CHARS_A_STEP: Final = 200
 
 
 def holds_candidates(text: str) -> bool:
@@ -62,13 +81,21 @@ def holds_tagged_trace(text: str, min_chars: int) -> bool:
     return tagged_block(text) >= min_chars
 
 
-def holds_train_of_thought(text: str, min_chars: int) -> bool:
-    """Does a text of at least `min_chars` correct itself, again and again?
+def train_of_thought(text: str, min_chars: int) -> str | None:
+    """How a text of at least `min_chars` is one: it corrects itself, or goes on in steps; None if it is none.
 
-    >>> holds_train_of_thought("so 12 + 7 is 18. wait, no, it is 19. hmm, and the rest? let me check that. 40.", 60)
-    True
+    >>> train_of_thought("so 12 + 7 is 18. wait, no, it is 19. hmm, and the rest? let me check that. 40.", 60)
+    'corrections'
+    >>> train_of_thought("first, we need the sum. then, we have 19. so, it is odd. therefore, the answer is 3.", 60)
+    'steps'
     """
     if len(text) < min_chars:
-        return False
-    count = sum(1 for _ in _CORRECTION.finditer(text))
-    return count >= _CORRECTIONS and count * _CHARS_A_CORRECTION >= len(text)
+        return None
+    if _dense(text, _CORRECTION, _CORRECTIONS, _CHARS_A_CORRECTION):
+        return "corrections"
+    return "steps" if _dense(text, _STEP, _STEPS, _CHARS_A_STEP) else None
+
+
+def _dense(text: str, sign: re.Pattern[str], least: int, chars: int) -> bool:
+    count = sum(1 for _ in sign.finditer(text))
+    return count >= least and count * chars >= len(text)

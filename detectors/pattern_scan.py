@@ -35,12 +35,14 @@ class Masks(NamedTuple):
     """Bit i of a text's mask is set where pattern i of the file matched; shape (texts,) each.
 
     The highest bit of `strong` is the classifier's, whose log odds are in `odds`. `hints` tells which texts are worth a
-    search for marks (see :mod:`detectors.mark_scan`).
+    search for marks (see :mod:`detectors.mark_scan`). `wordings` is a hash of the sentence in which a text first
+    matches a pattern, digits alike, or 0: the task beside the sentence is not in it, so one way of asking is one wording.
     """
 
     strong: U64
     weak: U64
     hints: U64
+    wordings: U64
     odds: NDArray[np.float64]
 
 
@@ -60,66 +62,53 @@ class PatternScanner:
     Args:
         patterns: at most 64, one bit each; at most 63 beside a classifier.
         classifier: reads the same texts.
+        marks: whether a detector reads the marks; without, no text is searched for them.
 
     Raises:
         ValueError: too many patterns, or an expression that hyperscan cannot compile, by pattern and place.
     """
 
-    def __init__(self, patterns: PatternFile, classifier: Classifier | None = None) -> None:
+    def __init__(self, patterns: PatternFile, classifier: Classifier | None = None, *, marks: bool = True) -> None:
         self.patterns: tuple[Pattern, ...] = tuple(patterns.pattern)
         self.classifier = classifier
         if len(self.patterns) > PARAPHRASE_BIT + (classifier is None):
             raise ValueError(f"{len(self.patterns)} patterns are more than there are bits")
         self._strong = sum(1 << i for i, p in enumerate(self.patterns) if p.strength == "strong")
-        self.marks = MarkScanner(patterns)
-        hints = patterns.hints if patterns.mark else Hints()
+        self.marks = MarkScanner(patterns.mark if marks else [])
+        hints = patterns.hints if self.marks.marks else Hints()
         words = ((JUDGING, hints.judging), (JUDGED, hints.judged), (THOUGHT, hints.thought))
+        self.by_pattern = (1 << len(self.patterns)) - 1  # the bits of the patterns, without the classifier's
         self._database = _compile(self.patterns, [(hint, word) for hint, group in words for word in group])
 
     def scan(self, texts: Sequence[str]) -> Masks:
         """Which patterns occur in each normalised text, and what the classifier makes of it."""
-        found, hints = np.zeros(len(texts), np.uint64), np.zeros(len(texts), np.uint64)
-        mask, first_hint = 0, len(self.patterns)
+        found, hints, wordings = (np.zeros(len(texts), np.uint64) for _ in range(3))
+        mask, at, first_hint = 0, 0, len(self.patterns)
         only_patterns = (1 << first_hint) - 1
 
         def on_match(pattern: int, start: int, end: int, flags: int, context: object) -> None:
-            nonlocal mask
+            nonlocal mask, at
             mask |= 1 << pattern
+            if pattern < first_hint and not at:
+                at = end
 
         for i, text in enumerate(texts):
-            mask = 0
-            self._database.scan(text.encode(), match_event_handler=on_match)
+            mask, at = 0, 0
+            data = text.encode()
+            self._database.scan(data, match_event_handler=on_match)
             if mask:
                 found[i], hints[i] = mask & only_patterns, mask >> first_hint
+            if at:
+                wordings[i] = hash_string(_sentence(data, at))
         strong = np.uint64(self._strong)
         weak = found & ~strong
         found &= strong
         if self.classifier is None:
-            return Masks(found, weak, hints, np.full(len(texts), NO_ODDS))
+            return Masks(found, weak, hints, wordings, np.full(len(texts), NO_ODDS))
         odds = self.classifier.log_odds(texts)
         if not self.classifier.shadow:
             found[odds >= self.classifier.threshold] |= np.uint64(1 << PARAPHRASE_BIT)
-        return Masks(found, weak, hints, odds)
-
-    @property
-    def by_pattern(self) -> np.uint64:
-        """The bits of the patterns, without the classifier's."""
-        return np.uint64((1 << len(self.patterns)) - 1)
-
-    def wording(self, text: str) -> int:
-        """A hash of the sentence in which a normalised text first matches a pattern, digits alike; 0 if in none.
-
-        The task that stands beside the sentence is not in it, so one way of asking is one wording.
-        """
-        data = text.encode()
-        ends: list[int] = []
-
-        def on_match(pattern: int, start: int, end: int, flags: int, context: object) -> None:
-            if pattern < len(self.patterns):
-                ends.append(end)
-
-        self._database.scan(data, match_event_handler=on_match)
-        return hash_string(_sentence(data, min(ends))) if ends else 0
+        return Masks(found, weak, hints, wordings, odds)
 
     def names(self, mask: int) -> list[str]:
         """The names of the patterns in a mask, in file order, and the classifier's at the end."""
@@ -151,7 +140,7 @@ def _compile(patterns: Sequence[Pattern], hints: Iterable[tuple[int, str]]) -> h
 def compile_any(
     expressions: Sequence[tuple[int, str, str]], plain: Sequence[tuple[int, str, str]] = (), *, flags: int = 0
 ) -> hyperscan.Database:
-    """A database of `expressions`, under `flags`, and of `plain` words: the number, the name and the expression of each.
+    """A database of `expressions`, under `flags`, and of `plain` words: number, name and expression of each.
 
     A number is reported once a text.
 

@@ -19,13 +19,13 @@ import numpy as np
 
 from detectors.baselines import AccountRate
 from detectors.contract import Findings, Report, Tick, no_findings
-from detectors.frame import REQUEST, RESPONSE, EventFrame
-from detectors.hashing import KeyedHasher
-from detectors.open_requests import keys_of
+from detectors.frame import RESPONSE, EventFrame
+from detectors.hashing import KeyedHasher, hash_string
 from detectors.params import TechniqueParams
 from detectors.pattern_scan import PatternScanner
 
 _HOUR_MS: Final = 3_600_000
+_ODD, _MASK = 0x9FB21C651E98DF25, 2**64 - 1  # scatters ids, so that an account's requests have keys of their own
 _MOST_WAYS: Final = 256  # followed of one account
 _WAY_BYTES, _ASKER_BYTES, _WAITING_BYTES = 100, 600, 250  # of Python's dicts, about
 _REFUSED_SHARE: Final = 0.2  # public services refuse a few in a hundred of what customers ask
@@ -70,6 +70,7 @@ class TechniqueSweep:
 
     def __init__(self, params: TechniqueParams, scanner: PatternScanner, hasher: KeyedHasher) -> None:
         self._params = params
+        self._wait_ms = int(params.wait_minutes * 60_000)
         self._scanner = scanner
         self._hasher = hasher
         self._askers: OrderedDict[int, _Asker] = OrderedDict()
@@ -108,25 +109,24 @@ class TechniqueSweep:
         return self._memo[1]
 
     def _look_up(self, frame: EventFrame) -> _Work | None:
-        by_pattern = self._scanner.by_pattern
-        asks = np.flatnonzero((frame.strong | frame.weak) & by_pattern)
+        asks = np.flatnonzero(frame.wording)
         if not len(asks) and not self._waiting:
             return None
         # Few accounts have a request that waits, so few ids of responses have to be hashed.
         asking, waits = set(frame.account_hash[asks].tolist()), self._waits
         heard = np.flatnonzero(frame.rank == RESPONSE)
         accounts = frame.account_hash[heard].tolist()
-        heard = heard[np.array([one in waits or one in asking for one in accounts], np.bool_)]
-        if not len(asks) and not len(heard):
+        rows = [row for row, one in zip(heard.tolist(), accounts, strict=True) if one in waits or one in asking]
+        if not len(asks) and not rows:
             return None
-        rows = np.sort(np.concatenate([asks, heard]))
         work = _Work({}, 0, 0, {}, [], [])
-        columns = (rows, keys_of(frame, rows), frame.account_hash[rows], frame.rank[rows])
-        for row, key, account, rank in zip(*(column.tolist() for column in columns), strict=True):
-            if rank == REQUEST:
-                self._ask(frame, row, key, account, work)
+        for row in sorted(asks.tolist() + rows):
+            account = int(frame.account_hash[row])
+            key = (hash_string(frame.ids[row]) * _ODD + account) & _MASK
+            if frame.rank[row] == RESPONSE:
+                self._hear(int(frame.refused[row]), int(frame.ts[row]), key, work)
             else:
-                self._hear(int(frame.refused[row]), key, work)
+                self._ask(frame, row, key, account, work)
         return work
 
     def _asker(self, account: int, work: _Work) -> _Asker:
@@ -141,10 +141,8 @@ class TechniqueSweep:
 
     def _ask(self, frame: EventFrame, row: int, key: int, account: int, work: _Work) -> None:
         asker = self._asker(account, work)
-        patterns = int((frame.strong[row] | frame.weak[row]) & self._scanner.by_pattern)
-        # Its own words come first; a system prompt may stand over many ways.
-        texts = (frame.texts[code] for code in (frame.text_code[row], frame.system_code[row]) if code >= 0)
-        way = next((found for found in map(self._scanner.wording, texts) if found), 0)
+        patterns = (int(frame.strong[row]) | int(frame.weak[row])) & self._scanner.by_pattern
+        way = int(frame.wording[row])
         asker.asked += 1
         asker.patterns |= patterns
         asker.reused += asker.ways.get(way, False)
@@ -183,7 +181,7 @@ class TechniqueSweep:
             return _TRIED
         return _SCALED if asker.reused >= ways else _SWEEP
 
-    def _hear(self, refused: int, key: int, work: _Work) -> None:
+    def _hear(self, refused: int, ts: int, key: int, work: _Work) -> None:
         request = work.waiting.pop(key, None)
         if request is None:
             if key in work.answered:
@@ -192,7 +190,7 @@ class TechniqueSweep:
             if request is None:
                 return
             work.answered.append(key)
-        if refused < 0:
+        if refused < 0 or ts - request.ts > self._wait_ms:
             return
         if request.account not in self._askers and request.account not in work.askers:
             return  # forgotten meanwhile
@@ -233,7 +231,7 @@ class TechniqueSweep:
     def _forget(self, now: int) -> None:
         """What waited for too long, the accounts longest idle, and what there is no room for."""
         waiting, askers = self._waiting, self._askers
-        oldest = now - int(self._params.wait_minutes * 60_000)
+        oldest = now - self._wait_ms
         while waiting:
             key, request = next(iter(waiting.items()))
             over = len(waiting) > self._params.waiting
