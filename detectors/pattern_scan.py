@@ -36,7 +36,7 @@ class Masks(NamedTuple):
 
     The highest bit of `strong` is the classifier's, whose log odds are in `odds`. `hints` tells which texts are worth a
     search for marks (see :mod:`detectors.mark_scan`). `wordings` is a hash of the sentence in which a text first
-    matches a pattern, digits alike, or 0: the task beside the sentence is not in it, so one way of asking is one wording.
+    matches a pattern, digits alike, or 0: the task beside the sentence is not in it, so one way of asking is one.
     """
 
     strong: U64
