@@ -100,12 +100,12 @@ class Habit:
                     "accounts_like_it": round(rate, 6),
                 }
             )
-        row, scores = np.array(rows, np.int64), np.array(score)
-        counts = {self._column: (row, np.ones(len(row), np.int64))}
-        hit = row[scores == _HABIT]
+        found, scores = np.array(rows, np.int64), np.array(score)
+        counts = {self._column: (found, np.ones(len(found), np.int64))}
+        hit = found[scores == _HABIT]
         if len(hit):
             counts[self._telling] = (hit, np.ones(len(hit), np.int64))
-        return Report(Findings(row, scores, np.full(len(row), rate), evidence), [], counts)
+        return Report(Findings(found, scores, np.full(len(found), rate), evidence), [], counts)
 
     def learn(self, tick: Tick) -> None:
         """Each account counts once, by its first tick with requests."""
