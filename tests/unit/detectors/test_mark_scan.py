@@ -38,7 +38,7 @@ def test_a_text_without_hints_is_not_searched() -> None:
     texts = ["on a scale of 1-5, number only", "judge it: 1-5", "judge the reply: 1-5", "tidy the reasoning"]
     marks = builder.build([request("a", START + n, text) for n, text in enumerate(texts)]).marks
     names = [make_config().scanner.marks.names(int(mask)) for mask in marks]
-    assert names == [[], [], ["ask_to_judge", "scale", "answer"], []], "and a short text holds no trace"
+    assert names == [[], [], ["ask_to_judge", "scale_mark", "answer"], []], "and a short text holds no trace"
 
 
 def test_marks_are_not_searched_for_where_no_detector_reads_them() -> None:

@@ -99,7 +99,7 @@ def few_patterns() -> PatternFile:
         hints=Hints(judging=["judge"], judged=["reply"], thought=["reasoning"]),
         mark=[
             Mark(name="ask_to_judge", kind="grading_request", any=["judge"], cases=cases),
-            Mark(name="scale", kind="grading_scale", any=["1-5"], cases=cases),
+            Mark(name="scale_mark", kind="grading_scale", any=["1-5"], cases=cases),
             Mark(name="verdict", kind="bare_verdict", any=["number only"], cases=cases),
             Mark(name="answer", kind="labelled_answer", any=["reply:"], cases=cases),
             Mark(name="trace_work", kind="trace_request", any=["tidy[^.]*reasoning"], cases=cases),
@@ -175,9 +175,9 @@ def traffic(ticks: int = 6, seed: int = 1, accounts: int = 5) -> list[Event]:
     """A stream in which every detector has something to say, and honest traffic beside it.
 
     `accounts` accounts send one skeleton, ask for reasoning, and present signatures that honest ones were given
-    and turns that nobody was given, are shown reasoning, and bias the logits; they ask in ever new words, are refused
-    every other time, have answers judged and traces tidied. As many honest ones send texts of their own with their own
-    history.
+    and turns that nobody was given, are shown reasoning, and bias the logits; they ask in ever new words, and are
+    refused every other time. As many honest ones send texts of their own with their own history. One account more has
+    answers judged and traces tidied.
     """
     rng, answers = random.Random(seed), random.Random(seed + 1)
     given = {n: words_of(answers, 9) for n in range(accounts)}
@@ -187,6 +187,7 @@ def traffic(ticks: int = 6, seed: int = 1, accounts: int = 5) -> list[Event]:
         events.append(account(f"good{n}", START, created=START - 90 * DAY, payment=f"own{n}"))
     for k in range(ticks):
         at = START + k * TICK
+        events += work("worker", at + 50, random.Random(f"{seed} {k}"))
         for n in range(accounts):
             ts = at + 100 + rng.randrange(TICK - 200)
             turns = [given[n]] if k else []
@@ -205,7 +206,6 @@ def traffic(ticks: int = 6, seed: int = 1, accounts: int = 5) -> list[Event]:
             }
             more["params"] = Params(logprobs=True, top_logprobs=5, logit_bias={str(k): 100})
             events.append(request(f"bad{n}", ts, text, **more))
-            events += work(f"bad{n}", ts, rng)
             shown = f"<thinking>{words_of(answers, 40)}</thinking>{words_of(answers, 9)}"
             answer: dict[str, Any] = {"text": shown, "usage": Usage(output=90, reasoning=5), "refused": k % 2 == 0}
             events.append(response(f"bad{n}", ts + 1, name=f"bad{n}-{ts}", **answer))
