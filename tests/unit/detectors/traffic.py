@@ -176,8 +176,8 @@ def traffic(ticks: int = 6, seed: int = 1, accounts: int = 5) -> list[Event]:
 
     `accounts` accounts send one skeleton, ask for reasoning, and present signatures that honest ones were given
     and turns that nobody was given, are shown reasoning, and bias the logits; they ask in ever new words, and are
-    refused every other time. As many honest ones send texts of their own with their own history. One account more has
-    answers judged and traces tidied.
+    refused every other time. As many honest ones send texts of their own with their own history. Two accounts more
+    have answers judged and traces tidied.
     """
     rng, answers = random.Random(seed), random.Random(seed + 1)
     given = {n: words_of(answers, 9) for n in range(accounts)}
@@ -187,7 +187,8 @@ def traffic(ticks: int = 6, seed: int = 1, accounts: int = 5) -> list[Event]:
         events.append(account(f"good{n}", START, created=START - 90 * DAY, payment=f"own{n}"))
     for k in range(ticks):
         at = START + k * TICK
-        events += work("worker", at + 50, random.Random(f"{seed} {k}"))
+        for n in range(2):
+            events += work(f"worker{n}", at + 50, random.Random(f"{seed} {k} {n}"))
         for n in range(accounts):
             ts = at + 100 + rng.randrange(TICK - 200)
             turns = [given[n]] if k else []
