@@ -77,15 +77,30 @@ class Reference:
 
     def only(self, kept: NDArray[np.bool_]) -> Reference:
         """The accounts that a mask of shape (m,) keeps."""
-        out = Reference(())
+        out = Reference.__new__(Reference)
+        out._whole, out._gone = None, {}
         out.accounts, out.requests, out.age_days = self.accounts[kept], self.requests[kept], self.age_days[kept]
         out.suspects = {kind: column[kept] for kind, column in self.suspects.items()}
         out._columns = {field: column[kept] for field, column in self._columns.items()}
         return out
 
     @cached_property
+    def ages(self) -> F64:
+        """The known ages, ascending."""
+        return np.sort(self.age_days[~np.isnan(self.age_days)])
+
+    @cached_property
     def _places(self) -> dict[str, int]:
         return {account: place for place, account in enumerate(self.accounts.tolist())}
+
+    @cached_property
+    def _held(self) -> dict[str, int]:
+        if self._whole is None:
+            return {field: held for field, (_, held) in self._counts.items()}
+        return {
+            field: held - (self._gone[field].total() - self._gone[field][_NONE])
+            for field, held in self._whole._held.items()
+        }
 
     @cached_property
     def _counts(self) -> dict[str, tuple[dict[int, int], int]]:
@@ -99,10 +114,7 @@ class Reference:
 
     def held(self, field: str) -> int:
         """How many accounts have the field at all."""
-        if self._whole is not None:
-            gone = self._gone[field]
-            return self._whole.held(field) - (gone.total() - gone[_NONE])
-        return self._counts[field][1]
+        return self._held[field]
 
     def frequency(self, field: str, value: int) -> float:
         """Share of the accounts with the field that hold a value; a value never seen counts as half an account."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import io
 import math
 from collections.abc import Iterable
@@ -241,30 +240,20 @@ class BottomK:
 
     def __init__(self, k: int, values: Iterable[int] = ()) -> None:
         self._k = k
-        self._heap: list[int] = []  # negated: the largest kept value on top
-        self._kept: set[int] = set()
-        self.update(values)
+        self._values = sorted(set(values))[:k]
 
     @property
     def values(self) -> list[int]:
         """The kept hashes, ascending."""
-        return sorted(self._kept)
+        return list(self._values)
 
     def update(self, values: Iterable[int]) -> None:
         """Offer hashes (uniform over 0 to 2**64)."""
-        for value in values:
-            if value in self._kept:
-                continue
-            if len(self._heap) < self._k:
-                heapq.heappush(self._heap, -value)
-            elif value < -self._heap[0]:
-                self._kept.discard(-heapq.heappushpop(self._heap, -value))
-            else:
-                continue
-            self._kept.add(value)
+        # A set of both and one sort are in C, and several times as fast as a heap.
+        self._values = sorted({*self._values, *values})[: self._k]
 
     def estimate(self) -> float:
         """Estimated number of distinct items; exact below k."""
-        if len(self._heap) < self._k:
-            return float(len(self._heap))
-        return (self._k - 1) / (-self._heap[0] / 2**64)
+        if len(self._values) < self._k:
+            return float(len(self._values))
+        return (self._k - 1) / (self._values[-1] / 2**64)
