@@ -66,7 +66,7 @@ def around(value: float, reach: float) -> Interval:
     """The shares within `reach` of a share.
 
     >>> [round(bound, 3) for bound in around(0.3, 0.2)], around(1.0, 0.0)
-    ([0.138, 0.495], (1.0, 1.0))
+    ([0.137, 0.494], (1.0, 1.0))
     """
     angle = _angle(value)
     low, high = max(0.0, angle - reach), min(math.pi / 2, angle + reach)
