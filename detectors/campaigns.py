@@ -30,7 +30,6 @@ from schemas.evidence import AccountRow, CohortEvidence, Evidence, MemberRow, Po
 _DAY_MS: Final = 86_400_000
 _HOUR_MS: Final = 3_600_000
 _GROWTH: Final = 1.1  # a cohort is judged again when it grew by a tenth
-_REJUDGE: Final = 1.1  # what is known of a campaign is renewed when its cohort grew by a tenth
 _TOLD: Final = 1.25  # an alert is updated without new accounts when its requests grew by a quarter
 _MIN_LINKS: Final = 3  # accounts that hold a campaign's rare values before a cohort is tied to it
 _PRIOR: Final = {ELICITATION: 0.0005, REPLAY: 0.001, TURNS: 0.02, LEAK: 0.01, COVERAGE: 0.02}
@@ -176,7 +175,7 @@ class CampaignCore:
         for cohort in cohorts:
             if cohort.campaign is not None:
                 grown[cohort.campaign] = None
-                if len(cohort.members) >= _REJUDGE * cohort.judged_members:
+                if len(cohort.members) >= _GROWTH * cohort.judged_members:
                     self._rejudge(cohort, self._campaigns[cohort.campaign], tick)
         return [alert for campaign in grown for alert in self._name(self._campaigns[campaign])]
 
@@ -276,8 +275,9 @@ class CampaignCore:
         """The campaign whose accounts share what those of an alerting cohort have."""
         least = max(self._params.link_share * len(cohort.members), _MIN_LINKS)
         for campaign in sorted(self._campaigns.values(), key=lambda c: (c.founded, c.id)):
-            held = sum(judgement.is_alike(member, campaign.traits) for member in cohort.members.values())
-            if campaign.status != "closed" and held >= least:
+            if campaign.status == "closed":
+                continue
+            if sum(judgement.is_alike(member, campaign.traits) for member in cohort.members.values()) >= least:
                 return campaign
         return None
 

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.membership import GROUPS
 from detectors.reference import FINGERPRINTS, Reference, age_days
 from schemas.evidence import AccountRow, MemberRow
 
@@ -39,9 +40,6 @@ _LARGEST_GROUP: Final = 512  # members looked at: beyond that every test is cert
 OWNED: Final = ("payment", "email_domain", "signup", "ip_prefix")
 """Fingerprints that have an owner; a client is anybody's."""
 _PLACES: Final = ("signup", "ip_prefix")
-
-# Fields of one group say much the same: only the strongest of each counts.
-_GROUPS: Final = (("payment",), ("email_domain",), ("signup", "ip_prefix"), ("asn_agent", "tls_agent"))
 
 
 class Test(NamedTuple):
@@ -273,5 +271,5 @@ def shared_infrastructure(rows: Sequence[AccountRow], reference: Reference, cap:
                 "expected": round(expected, 3),
                 "values": len(counts),
             }
-    total = sum(max((best.get(field, 0.0) for field in group), default=0.0) for group in _GROUPS)
+    total = sum(max((best.get(field, 0.0) for field in group), default=0.0) for group in GROUPS)
     return Test(min(total, cap), {"fields": fields})

@@ -222,11 +222,6 @@ def is_alike(member: MemberRow, traits: Traits) -> bool:
     return bits >= _ALIKE and bits + traits.prior >= _ALIKE
 
 
-def _is_pool(member: MemberRow, traits: Traits) -> bool:
-    """Is the cohort so much of a pool that an account of it is one of the pool unless it is set apart?"""
-    return traits.bits(member.row) + traits.prior >= _ALIKE
-
-
 def is_member(member: MemberRow, cohort: Cohort, campaign: Traits) -> bool:
     """Does an account of an alerting cohort belong to the campaign, or did it merely touch the cohort?
 
@@ -238,12 +233,12 @@ def is_member(member: MemberRow, cohort: Cohort, campaign: Traits) -> bool:
     - where sharing makes the case, for carriers of one text or turn of phrase are not yet a group. Then whoever does
       not share is named only with a text nearly all of whose other carriers do.
     """
-    if is_alike(member, cohort.traits) or is_alike(member, campaign):
+    bits = cohort.traits.bits(member.row)
+    likely = bits + cohort.traits.prior >= _ALIKE
+    if (likely and bits >= _ALIKE) or is_alike(member, campaign):
         return True
-    if is_owned(member, cohort.owners) or cohort.kind in HONEST_CAUSES or cohort.traits.bits(member.row) <= -_ALIKE:
+    if is_owned(member, cohort.owners) or cohort.kind in HONEST_CAUSES or bits <= -_ALIKE:
         return False
-    if not cohort.acts_as_one and (
-        cohort.kind == ELICITATION or (cohort.kind == TEMPLATE and not _is_pool(member, cohort.traits))
-    ):
+    if not cohort.acts_as_one and (cohort.kind == ELICITATION or (cohort.kind == TEMPLATE and not likely)):
         return False
     return works_for(member) and (cohort.kind == TEMPLATE or member.requests > 1)

@@ -106,61 +106,57 @@ def learn(rows: Sequence[AccountRow], reference: Reference) -> Traits:
 
 
 class _Column:
-    """One field of n members: `code` (n,) of the value or -1, the `values`, and their `benign` frequencies."""
+    """One field of the members that have it.
 
-    def __init__(self, code: I64, values: list[int], benign: F64) -> None:
-        self._code, self._values, self._benign = code, values, benign
+    `at` (k,) is the place of each among all members, `code` (k,) its value as a place in `values`, whose frequencies
+    among strangers are `benign`.
+    """
+
+    def __init__(self, size: int, at: I64, code: I64, values: list[int], benign: F64) -> None:
+        self._size, self._at, self._code, self._values, self._benign = size, at, code, values, benign
+        self._frequency = benign[code]
 
     @classmethod
     def of(cls, rows: Sequence[AccountRow], field: str, reference: Reference) -> _Column | None:
-        held = [getattr(row, field) for row in rows]
-        known = np.array([value is not None for value in held], np.bool_)
-        if known.sum() < _LEAST_HELD or reference.held(field) < _LEAST_BENIGN:
+        held = [(place, value) for place, row in enumerate(rows) if (value := getattr(row, field)) is not None]
+        if len(held) < _LEAST_HELD or reference.held(field) < _LEAST_BENIGN:
             return None
-        values, code = np.unique(np.array([v for v in held if v is not None], np.uint64), return_inverse=True)
-        full = np.full(len(rows), -1, np.int64)
-        full[known] = code
-        names = values.tolist()
-        return cls(full, names, np.array([reference.frequency(field, value) for value in names]))
+        at = np.array([place for place, _ in held], np.int64)
+        found, code = np.unique(np.array([value for _, value in held], np.uint64), return_inverse=True)
+        values = found.tolist()
+        return cls(len(rows), at, code, values, np.array([reference.frequency(field, value) for value in values]))
 
     def bits(self, weight: F64) -> F64:
         """(n,) bits of each member for the pool, against the other members; NaN where the field is absent."""
-        out = np.full(len(self._code), np.nan)
-        bits = _ratio(self._shares(weight), self._frequencies(), self.alone(weight))
-        known = self._code >= 0
-        others = self._held(weight)[self._code[known]] - weight[known]
-        out[known] = np.minimum(bits, _CLUMP * others)
+        others, share, alone = self._weighed(weight)
+        out = np.full(self._size, np.nan)
+        out[self._at] = np.minimum(_ratio(share, self._frequency, alone), _CLUMP * others)
         return out
 
     def alone(self, weight: F64) -> float:
         """Share of the pool whose value nobody else of it holds, or everybody has; within bounds."""
-        own = weight[self._code >= 0]
-        apart = self._shares(weight) <= self._frequencies()
-        share = float(own[apart].sum()) / max(float(own.sum()), 1e-9)
-        return min(max(share, _ALONE[0]), _ALONE[1])
+        return self._weighed(weight)[2]
 
     def remembered(self, weight: F64) -> dict[int, float]:
         """Bits by value, of those that speak for the pool and that two members of it hold."""
-        held = self._held(weight)
+        held = self._held(weight[self._at])
         bits = _ratio(held / max(float(held.sum()), 1.0), self._benign, self.alone(weight))
         bits = np.minimum(bits, _CLUMP * (held - 1))
         chosen = np.flatnonzero((held >= 1.5) & (bits > 0))
         chosen = chosen[np.argsort(-held[chosen], kind="stable")][:_VALUES]
         return {self._values[i]: round(float(bits[i]), 3) for i in chosen.tolist()}
 
-    def _held(self, weight: F64) -> F64:
-        known = self._code >= 0
-        return np.bincount(self._code[known], weight[known], len(self._benign)).astype(np.float64)
+    def _held(self, own: F64) -> F64:
+        return np.bincount(self._code, own, len(self._benign)).astype(np.float64)
 
-    def _shares(self, weight: F64) -> F64:
-        """(known,) share of the pool's other members that hold the value of each member."""
-        known = self._code >= 0
-        own = weight[known]
-        others = max(float(own.sum()), 1e-9) - own
-        return np.asarray((self._held(weight)[self._code[known]] - own) / np.maximum(others, 1.0))
-
-    def _frequencies(self) -> F64:
-        return self._benign[self._code[self._code >= 0]]
+    def _weighed(self, weight: F64) -> tuple[F64, F64, float]:
+        """(k,) the pool's other members with the value of each, as a number and as a share; and how many are alone."""
+        own = weight[self._at]
+        total = max(float(own.sum()), 1e-9)
+        others = self._held(own)[self._code] - own
+        share = others / np.maximum(total - own, 1.0)
+        alone = float(own[share <= self._frequency].sum()) / total
+        return others, share, min(max(alone, _ALONE[0]), _ALONE[1])
 
 
 def _ratio(share: F64, benign: F64, alone: float) -> F64:
