@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -10,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.blocks import Blocked, Blocks, Marks, Part, whole, whole_of
 from detectors.frame import ABSENT
 from detectors.hashing import U64
 from schemas.evidence import AccountRow
@@ -48,11 +48,19 @@ _COLUMNS: Final[dict[str, Any]] = {
     "swept": np.int32,
     **dict.fromkeys(("cover_texts", "cover_novel", "cover_words", "mark_texts", "mark_novel", "covered"), np.int32),
 }
-ROW_BYTES: Final = sum(np.dtype(kind).itemsize for kind in _COLUMNS.values())
+_ROW: Final = np.dtype(list(_COLUMNS.items()))
+ROW_BYTES: Final = _ROW.itemsize
+COLUMNS: Final = tuple(_COLUMNS)
+"""Names of the columns, in the order of a row."""
+_ROWS: Final = 16  # in a block of a state: some 4 kB
+_FREE: Final = 4096
 
 
-class AccountTable:
+class AccountTable(Blocked):
     """Accounts by slot. When it is full, the longest idle sixteenth is evicted at once.
+
+    Columns are written to at slots that :meth:`slots` gave since the last checkpoint, and at no others: giving them
+    is what marks them as changed.
 
     Args:
         capacity: accounts held at most, but for those of one tick.
@@ -68,6 +76,9 @@ class AccountTable:
         self._slots: dict[str, int] = {}
         self._names: list[str | None] = []
         self._free: list[int] = []
+        self._marks = Marks(_ROWS)
+        self._free_marks = Marks(_FREE)
+        self._free_low = 0  # free slots below this place in their list are as they were
         self.columns: dict[str, NDArray[Any]] = {name: np.zeros(0, kind) for name, kind in _COLUMNS.items()}
         self.evicted = 0
 
@@ -112,11 +123,14 @@ class AccountTable:
                 slots[accounts[i]] = slot
                 self._names[slot] = accounts[i]
                 self.columns["hash"][slot] = hashes[i]
-        return np.fromiter((slots[account] for account in accounts), np.int64, len(accounts)), evicted
+        found = np.fromiter((slots[account] for account in accounts), np.int64, len(accounts))
+        self._marks.mark(found)
+        return found, evicted
 
     def _take_slot(self) -> int:
         if self._free:
             slot = self._free.pop()
+            self._free_low = min(self._free_low, len(self._free))
         else:
             slot = len(self._names)
             self._names.append(None)
@@ -126,9 +140,17 @@ class AccountTable:
                     grown = np.zeros(size, column.dtype)
                     grown[: len(column)] = column
                     self.columns[name] = grown
+                self._marks.grow(size)
         for name, column in self.columns.items():
             column[slot] = ABSENT if name == "created" else 0
         return slot
+
+    def expire(self, now: int) -> list[str]:
+        """Forget the accounts that were idle for too long by event time `now`; their names."""
+        slots = np.fromiter(self._slots.values(), np.int64, len(self._slots))
+        stale = slots[self.columns["last_seen"][slots] < now - self._idle_ms] if len(slots) else slots
+        # By hash, so that free slots do not depend on the order of arrival.
+        return self._drop(stale[np.argsort(self.columns["hash"][stale])]) if len(stale) else []
 
     def _evict(self, needed: int, now: int, keep: set[str]) -> list[str]:
         candidates = np.fromiter((s for a, s in self._slots.items() if a not in keep), np.int64)
@@ -138,13 +160,17 @@ class AccountTable:
         count = min(len(candidates), max(needed, stale, self._capacity // 16))
         # Ties by hash, so that the choice does not depend on the order of slots.
         order = np.lexsort((self.columns["hash"][candidates], idle_since))[:count]
-        names = [self.name(int(slot)) for slot in candidates[order]]
+        return self._drop(candidates[order])
+
+    def _drop(self, slots: I64) -> list[str]:
+        names = [self.name(slot) for slot in slots.tolist()]
         for name in names:
             slot = self._slots.pop(name)
             self._names[slot] = None
             self._free.append(slot)
         for column in self.columns.values():
-            column[candidates[order]] = 0
+            column[slots] = 0
+        self._marks.mark(slots)
         self.evicted += len(names)
         return names
 
@@ -185,18 +211,48 @@ class AccountTable:
             covered=int(c["covered"][slot]),
         )
 
-    def snapshot(self) -> bytes:
-        """All rows with their slots, packed; the inverse of :meth:`restore`."""
-        out = io.BytesIO()
-        used = len(self._names)
-        np.savez(out, allow_pickle=False, **{name: column[:used] for name, column in self.columns.items()})
-        return msgspec.msgpack.encode((self._names, self._free, self.evicted, out.getvalue()))
+    def parts(self) -> dict[str, Part]:
+        """Rows with their names, the list of free slots, and a count."""
+        return {
+            "rows": Part(0, self._marks.count(len(self._names)), self._rows, self._marks.take),
+            "free": Part(0, self._free_marks.count(len(self._free)), self._free_slots, self._changed_free),
+            "evicted": whole(msgspec.msgpack.encode(self.evicted)),
+        }
 
-    def restore(self, data: bytes) -> None:
-        """Replace everything by a snapshot."""
-        self._names, self._free, self.evicted, packed = msgspec.msgpack.decode(
-            data, type=tuple[list[str | None], list[int], int, bytes]
-        )
-        with np.load(io.BytesIO(packed), allow_pickle=False) as columns:
-            self.columns = {name: columns[name].copy() for name in _COLUMNS}
+    def _rows(self, block: int) -> bytes:
+        held = slice(block * _ROWS, min((block + 1) * _ROWS, len(self._names)))
+        names = self._names[held]
+        rows = np.empty(len(names), _ROW)
+        for name, column in self.columns.items():
+            rows[name] = column[held]
+        return msgspec.msgpack.encode((names, rows.tobytes()))
+
+    def _free_slots(self, block: int) -> bytes:
+        return np.array(self._free[block * _FREE : (block + 1) * _FREE], np.int64).tobytes()
+
+    def _changed_free(self) -> list[int]:
+        end = len(self._free)
+        # The last one, too: it got shorter if slots were only taken.
+        low = max(min(self._free_low, end) - 1, 0)
+        if end:
+            self._free_marks.mark_from(low, end)
+        self._free_low = end
+        return self._free_marks.take()
+
+    def restore_parts(self, parts: Blocks) -> None:
+        names: list[str | None] = []
+        packed = []
+        for block in parts["rows"]:
+            of_block, data = msgspec.msgpack.decode(block, type=tuple[list[str | None], bytes])
+            names += of_block
+            packed.append(data)
+        rows = np.frombuffer(b"".join(packed), _ROW)
+        if len(rows) != len(names):
+            raise ValueError(f"{len(rows)} rows of accounts do not fit {len(names)} names")
+        self._names = names
+        self._free = np.frombuffer(b"".join(parts["free"]), np.int64).tolist()
+        self.evicted = msgspec.msgpack.decode(whole_of(parts["evicted"]), type=int)
+        self.columns = {name: rows[name].copy() for name in _COLUMNS}
         self._slots = {name: slot for slot, name in enumerate(self._names) if name is not None}
+        self._marks.grow(len(rows))
+        self._free_low = 0

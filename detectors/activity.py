@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 import numpy as np
 
+from detectors.blocks import Blocked, Blocks, Marks, Part, whole, whole_of
 from detectors.contract import Tick
 from detectors.frame import REQUEST, RESPONSE
 from schemas.activity import Activity
 
-_HOUR_MS = 3_600_000
+_HOUR_MS: Final = 3_600_000
+_BLOCK: Final = 32  # accounts in a block of a state
+
+Counts = list[int | None]
 
 
-class ActivityBook:
+class ActivityBook(Blocked):
     """Sums the current hour and hands out rows when it is over. Bounded by the accounts of an hour."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._hour: int | None = None
-        self._counts: dict[str, list[int | None]] = {}
+        self._counts: dict[str, Counts] = {}
+        self._order: list[str] = []
+        self._place: dict[str, int] = {}
+        self._marks = Marks(_BLOCK)
 
     def learn(self, tick: Tick) -> list[Activity]:
         """Take a tick in; the rows of the hours that ended before it."""
@@ -26,7 +35,7 @@ class ActivityBook:
         out = self.rows(tick.end) if self._hour is not None and hour > self._hour else []
         if self._hour is None or hour > self._hour:
             self._hour = hour
-            self._counts = {}
+            self._clear()
         frame = tick.frame
         of_account = np.flatnonzero((frame.rank == REQUEST) | (frame.rank == RESPONSE))
         slots, first, place = np.unique(tick.slot[of_account], return_index=True, return_inverse=True)
@@ -39,6 +48,7 @@ class ActivityBook:
         tokens = frame.tokens[of_account]
         sums = [np.bincount(place, weights=np.maximum(tokens[:, k], 0), minlength=size) for k in range(3)]
         known = [np.bincount(place, weights=tokens[:, k] >= 0, minlength=size) > 0 for k in range(3)]
+        changed: list[int] = []
         for i, at in enumerate(first.tolist()):
             account = frame.account[of_account[at]]
             counts = self._counts.get(account)
@@ -46,10 +56,18 @@ class ActivityBook:
                 if len(self._counts) >= self._capacity:
                     continue
                 counts = self._counts[account] = [0, 0, 0, None, None, None]
+                self._place[account] = len(self._order)
+                self._order.append(account)
             added = [int(requests[i]), int(responses[i]), int(refused[i])]
             added_tokens = [int(sums[k][i]) if known[k][i] else None for k in range(3)]
             self._counts[account] = [_plus(a, b) for a, b in zip(counts, [*added, *added_tokens], strict=True)]
+            changed.append(self._place[account])
+        self._marks.grow(len(self._order))
+        self._marks.mark(np.array(changed, np.int64))
         return out
+
+    def _clear(self) -> None:
+        self._counts, self._order, self._place = {}, [], {}
 
     def rows(self, as_of: int) -> list[Activity]:
         """The current hour so far."""
@@ -70,11 +88,25 @@ class ActivityBook:
             for account, c in self._counts.items()
         ]
 
-    def snapshot(self) -> bytes:
-        return msgspec.msgpack.encode((self._hour, self._counts))
+    def parts(self) -> dict[str, Part]:
+        return {
+            "hour": whole(msgspec.msgpack.encode(self._hour)),
+            "accounts": Part(0, self._marks.count(len(self._order)), self._block, self._marks.take),
+        }
 
-    def restore(self, data: bytes) -> None:
-        self._hour, self._counts = msgspec.msgpack.decode(data, type=tuple[int | None, dict[str, list[int | None]]])
+    def _block(self, number: int) -> bytes:
+        names = self._order[number * _BLOCK : (number + 1) * _BLOCK]
+        return msgspec.msgpack.encode([(name, self._counts[name]) for name in names])
+
+    def restore_parts(self, parts: Blocks) -> None:
+        self._hour = msgspec.msgpack.decode(whole_of(parts["hour"]), type=int | None)
+        self._clear()
+        for block in parts["accounts"]:
+            for name, counts in msgspec.msgpack.decode(block, type=list[tuple[str, Counts]]):
+                self._counts[name] = counts
+                self._place[name] = len(self._order)
+                self._order.append(name)
+        self._marks.grow(len(self._order))
 
 
 def _plus(total: int | None, more: int | None) -> int | None:

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from detectors.blocks import Blocked, Blocks, Part, whole, whole_of
 from detectors.params import CohortParams
 from detectors.sketches import BottomK
 from schemas.evidence import AccountRow, CohortEvidence, MemberRow
@@ -50,9 +51,20 @@ class _Cohort(msgspec.Struct, array_like=True):
     patterns: list[str]
     dirty: dict[str, int]  # members that changed since they were sent, and since when in the order of changes
     look: dict[str, None]  # those of them that changed since they were last looked at
+    used: int = 0  # place in the order in which cohorts were last touched
+    place: int = 0  # in the state
 
 
-class CohortBook:
+class _Held(msgspec.Struct, array_like=True):
+    """A cohort in a state, and what the book has of it."""
+
+    key: Key
+    cohort: _Cohort
+    since: int | None
+    look: bool
+
+
+class CohortBook(Blocked):
     """All cohorts of a lane.
 
     Args:
@@ -82,7 +94,11 @@ class CohortBook:
         self._look: dict[Key, None] = {}
         self._wake: list[tuple[int, Key, str]] = []
         self._changes = 0
+        self._uses = 0
         self._classes: dict[str, Counter[int]] = {}
+        self._places: list[Key | None] = []
+        self._free: list[int] = []
+        self._marked: set[int] = set()
         self.evicted = 0
 
     def __len__(self) -> int:
@@ -114,11 +130,14 @@ class CohortBook:
         """Add requests to a cohort, which is made if need be."""
         cohort = self._cohorts.get(key)
         if cohort is None:
-            cohort = self._cohorts[key] = _Cohort({}, [], None, 0, [], {}, {})
+            cohort = self._cohorts[key] = _Cohort({}, [], None, 0, [], {}, {}, place=self._take_place(key))
             if len(self._cohorts) > self._params.capacity:
                 self._drop(next(iter(self._cohorts)))
             self._resize(key[0], None, 0)
         self._cohorts.move_to_end(key)
+        self._uses += 1
+        cohort.used = self._uses
+        self._write(cohort)
         before = len(cohort.members)
         for touch in touches:
             member = cohort.members.get(touch.account)
@@ -140,6 +159,18 @@ class CohortBook:
         cohort.variants = sketch.values
         cohort.patterns = sorted({*cohort.patterns, *patterns})
 
+    def _take_place(self, key: Key) -> int:
+        if self._free:
+            place = self._free.pop()
+            self._places[place] = key
+            return place
+        self._places.append(key)
+        return len(self._places) - 1
+
+    def _write(self, cohort: _Cohort) -> None:
+        """The cohort, or what the book has of it, differs from the last state."""
+        self._marked.add(cohort.place)
+
     def _mark(self, key: Key, cohort: _Cohort, account: str) -> None:
         """A member changed: it is looked at in this tick, and again when an hour has passed."""
         if account not in cohort.dirty:
@@ -149,6 +180,7 @@ class CohortBook:
             heapq.heappush(self._wake, (cohort.members[account].sent_at + _REFRESH_MS, key, account))
         cohort.look[account] = None
         self._look[key] = None
+        self._write(cohort)
 
     def wants_skeleton(self, key: Key) -> bool:
         """True when a cohort has no skeleton yet, or has doubled since it got one."""
@@ -160,6 +192,7 @@ class CohortBook:
         cohort = self._cohorts[key]
         cohort.skeleton = skeleton
         cohort.skeleton_members = len(cohort.members)
+        self._write(cohort)
 
     def changed(self, account: str) -> None:
         """The account's enrichment changed: its rows are due again."""
@@ -172,6 +205,7 @@ class CohortBook:
         """The account was evicted from the table."""
         for key in self._of_account.pop(account, {}):
             cohort = self._cohorts[key]
+            self._write(cohort)
             del cohort.members[account]
             self._resize(key[0], len(cohort.members) + 1, len(cohort.members))
             cohort.dirty.pop(account, None)
@@ -184,6 +218,9 @@ class CohortBook:
 
     def _drop(self, key: Key) -> None:
         cohort = self._cohorts.pop(key)
+        self._write(cohort)
+        self._places[cohort.place] = None
+        self._free.append(cohort.place)
         self._resize(key[0], len(cohort.members), None)
         self._dirty.pop(key, None)
         self._look.pop(key, None)
@@ -208,6 +245,7 @@ class CohortBook:
             if room <= 0:
                 break
             cohort = self._cohorts[key]
+            self._write(cohort)
             if len(cohort.members) < self._floors.get(key[0], 1):
                 self._look.pop(key, None)  # it comes back with its next member
                 continue
@@ -257,20 +295,36 @@ class CohortBook:
             if tick - cohort.members[account].sent_at >= _REFRESH_MS:
                 cohort.look[account] = None
                 self._look[key] = None
+                self._write(cohort)
 
-    def snapshot(self) -> bytes:
-        cohorts = [(key, cohort) for key, cohort in self._cohorts.items()]
-        return msgspec.msgpack.encode(
-            (cohorts, list(self._dirty.items()), list(self._look), self._changes, self.evicted)
-        )
+    def parts(self) -> dict[str, Part]:
+        """A block a cohort, by its place, so that one that changes leaves the others alone."""
+        return {
+            "cohorts": Part(0, len(self._places), self._block, self._take_marked),
+            "book": whole(msgspec.msgpack.encode((self._changes, self._uses, self.evicted))),
+        }
 
-    def restore(self, data: bytes) -> None:
-        cohorts, dirty, look, self._changes, self.evicted = msgspec.msgpack.decode(
-            data, type=tuple[list[tuple[Key, _Cohort]], list[tuple[Key, int]], list[Key], int, int]
+    def _block(self, place: int) -> bytes:
+        key = self._places[place]
+        held = None if key is None else _Held(key, self._cohorts[key], self._dirty.get(key), key in self._look)
+        return msgspec.msgpack.encode(held)
+
+    def _take_marked(self) -> list[int]:
+        marked, self._marked = sorted(self._marked), set()
+        return marked
+
+    def restore_parts(self, parts: Blocks) -> None:
+        self._changes, self._uses, self.evicted = msgspec.msgpack.decode(
+            whole_of(parts["book"]), type=tuple[int, int, int]
         )
-        self._cohorts = OrderedDict(cohorts)
-        self._dirty, self._look = dict(dirty), dict.fromkeys(look)
-        self._of_account, self._classes, self._wake = {}, {}, []
+        places = [msgspec.msgpack.decode(block, type=_Held | None) for block in parts["cohorts"]]
+        held = sorted((one for one in places if one is not None), key=lambda one: one.cohort.used)
+        self._places = [None if one is None else one.key for one in places]
+        self._free = [place for place, one in enumerate(places) if one is None]
+        self._cohorts = OrderedDict((one.key, one.cohort) for one in held)
+        self._dirty = {one.key: one.since for one in held if one.since is not None}
+        self._look = {one.key: None for one in held if one.look}
+        self._of_account, self._classes, self._wake, self._marked = {}, {}, [], set()
         for key, cohort in self._cohorts.items():
             self._resize(key[0], None, len(cohort.members))
             for account in cohort.members:

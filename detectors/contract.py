@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.accounts import AccountTable
+from detectors.blocks import Blocks, Part
 from detectors.frame import REQUEST, EventFrame
 from detectors.hashing import U64
 
@@ -112,8 +113,14 @@ class Detector(Protocol):
     def skeleton(self, tick: Tick, row: int, key: int) -> str | None:
         """What a cohort's requests have in common, in words that many accounts sent; None if not text."""
 
+    def parts(self) -> dict[str, Part]:
+        """The whole state (:class:`detectors.blocks.Blocked`); one of the same parameters goes on from it just so."""
+
+    def restore_parts(self, parts: Blocks) -> None:
+        """Replace the state by that of another."""
+
     def snapshot(self) -> bytes:
-        """The whole state; a detector of the same parameters that restores it goes on just the same."""
+        """The whole state in one piece."""
 
     def restore(self, data: bytes) -> None:
         """Replace the state by a snapshot."""

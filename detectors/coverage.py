@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from detectors.accounts import AccountTable
 from detectors.baselines import ScoreTail
+from detectors.blocks import Blocked, Blocks, Part, under, whole, whole_of, within
 from detectors.contract import I64, Findings, Report, Tick, no_findings
 from detectors.frame import EventFrame
 from detectors.hashing import combine
@@ -56,7 +57,7 @@ class _Read(NamedTuple):
     first: Bools
 
 
-class Coverage:
+class Coverage(Blocked):
     """Finds accounts whose novelty does not saturate."""
 
     name: ClassVar[str] = "coverage"
@@ -186,12 +187,13 @@ class Coverage:
     def skeleton(self, tick: Tick, row: int, key: int) -> str | None:
         return None
 
-    def snapshot(self) -> bytes:
-        return msgspec.msgpack.encode((self._cells.snapshot(), [tail.snapshot() for tail in self._tails]))
+    def parts(self) -> dict[str, Part]:
+        tails = [tail.snapshot() for tail in self._tails]
+        return {"tails": whole(msgspec.msgpack.encode(tails)), **within("cells", self._cells.parts())}
 
-    def restore(self, data: bytes) -> None:
-        cells, tails = msgspec.msgpack.decode(data, type=tuple[bytes, list[bytes]])
-        self._cells.restore(cells)
+    def restore_parts(self, parts: Blocks) -> None:
+        self._cells.restore_parts(under("cells", parts))
+        tails = msgspec.msgpack.decode(whole_of(parts["tails"]), type=list[bytes])
         for tail, packed in zip(self._tails, tails, strict=True):
             tail.restore(packed)
         self._memo = None

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from detectors.baselines import AccountRate, ScoreTail
+from detectors.blocks import Blocked, Blocks, Part, whole, whole_of
 from detectors.contract import Findings, Report, Tick, Touches
 from detectors.frame import EventFrame
 from detectors.hashing import combine
@@ -25,7 +26,7 @@ _ONE: Final = np.uint64(1)
 _BY_PATTERN: Final = np.uint64(2**PARAPHRASE_BIT - 1)
 
 
-class Elicitation:
+class Elicitation(Blocked):
     """Scores requests by the patterns they match and by the classifier, against how many accounts ever do."""
 
     name: ClassVar[str] = "elicitation"
@@ -109,11 +110,12 @@ class Elicitation:
     def skeleton(self, tick: Tick, row: int, key: int) -> str | None:
         return None
 
-    def snapshot(self) -> bytes:
-        return msgspec.msgpack.encode((self._strong.snapshot(), self._weak.snapshot(), self._tail.snapshot()))
+    def parts(self) -> dict[str, Part]:
+        state = (self._strong.snapshot(), self._weak.snapshot(), self._tail.snapshot())
+        return {"rates": whole(msgspec.msgpack.encode(state))}
 
-    def restore(self, data: bytes) -> None:
-        strong, weak, tail = msgspec.msgpack.decode(data, type=tuple[bytes, bytes, bytes])
+    def restore_parts(self, parts: Blocks) -> None:
+        strong, weak, tail = msgspec.msgpack.decode(whole_of(parts["rates"]), type=tuple[bytes, bytes, bytes])
         self._strong.restore(strong)
         self._weak.restore(weak)
         self._tail.restore(tail)

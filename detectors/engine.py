@@ -7,16 +7,18 @@ not depend on the number of workers either.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors import account_alerts, registry
-from detectors.accounts import AccountTable
+from detectors.accounts import COLUMNS, AccountTable
 from detectors.activity import ActivityBook
+from detectors.blocks import Blocked, Blocks, Part, under, whole, whole_of, within
 from detectors.cohorts import CohortBook, Touch
 from detectors.config import DetectConfig
 from detectors.contract import Detector, Report, Tick, Touches
@@ -37,6 +39,9 @@ I64 = NDArray[np.int64]
 
 _DAY_MS: Final = 86_400_000
 _HOUR_MS: Final = 3_600_000
+_STATE_FORMAT: Final = 1  # of what `parts` holds; a change makes older states foreign
+# Parameters that give detectors their size or the meaning of what they hold.
+_SHAPE: Final = frozenset({"sketch_bits", "word_bits", "pane_hours", "capacity", "false_positive_rate"})
 _ENRICHMENT: Final = ("payment", "email_domain", "signup", "created")
 _FINGERPRINTS: Final = ("ip_prefix", "asn_agent", "tls_agent")
 _TELLING: Final = frozenset(AccountRow.__struct_fields__) | account_alerts.COLUMNS
@@ -53,7 +58,7 @@ class TickOutput(msgspec.Struct):
     activity: list[Activity]
 
 
-class Lane:
+class Lane(Blocked):
     """The detectors, accounts and cohorts of one partition.
 
     Args:
@@ -83,6 +88,8 @@ class Lane:
         self._frames: list[EventFrame] = []
         self._oldest: int | None = None
         self._closed = 0
+        self._flushed = 0  # where all that was held back was sent
+        self._expired = 0  # the hour of event time in which idle accounts were last looked for
         self.newest: int | None = None
         self.late = 0
 
@@ -127,6 +134,11 @@ class Lane:
         # A moment of its own, between two ticks: else it would depend on what other lanes have done by now
         # whether this is decided on together with the last tick or after it.
         now = self._closed + 1
+        if self._flushed == self._closed:
+            # Said already, by this lane or by the one that it was restored from.
+            yield TickOutput(now, [Watermark(source=self._partition, ts=now)], [], [], [])
+            return
+        self._flushed = self._closed
         evidence: list[Evidence] = [*self._cohorts.due(self._partition, now, everything=True)]
         population = self._population.due(self._partition, now, self._accounts, seen=self._seen, everything=True)
         if population is not None:
@@ -186,10 +198,14 @@ class Lane:
         owned = np.flatnonzero(frame.rank > 0)
         if not len(owned):
             return slot
+        expired: list[str] = []
+        if end // _HOUR_MS > self._expired:
+            self._expired = end // _HOUR_MS
+            expired = self._accounts.expire(end)
         hashes, first, place = np.unique(frame.account_hash[owned], return_index=True, return_inverse=True)
         names = frame.account[owned[first]].tolist()
         slots, evicted = self._accounts.slots(names, hashes, end)
-        for name in evicted:
+        for name in [*expired, *evicted]:
             self._cohorts.forget(name)
         slot[owned] = slots[place]
         return slot
@@ -309,33 +325,40 @@ class Lane:
         slot = self._accounts.slot(account)
         return None if slot is None else self._accounts.row(slot)
 
-    def snapshot(self) -> bytes:
-        """All state but the events still pending: those are read again from their offsets."""
-        return msgspec.msgpack.encode(
-            (
-                self._closed,
-                self.late,
-                self._accounts.snapshot(),
-                self._cohorts.snapshot(),
-                self._population.snapshot(),
-                self._activity.snapshot(),
-                {detector.name: detector.snapshot() for detector in self._detectors},
-            )
-        )
+    @property
+    def layout(self) -> str:
+        """What a state must have been made by to be taken over: sizes, columns and the key of the hashes."""
+        params = self._config.params
+        shape: dict[str, Any] = {"format": _STATE_FORMAT, "tick_ms": self._tick_ms}
+        for section in ("features", *(detector.name for detector in self._detectors)):
+            held = msgspec.to_builtins(getattr(params, section))
+            shape[section] = held if section == "features" else {k: v for k, v in held.items() if k in _SHAPE}
+        shape["columns"] = COLUMNS
+        shape["key"] = self._config.hasher.show("state", 0)
+        return hashlib.blake2b(msgspec.json.encode(shape, order="sorted"), digest_size=12).hexdigest()
 
-    def restore(self, data: bytes) -> None:
-        """Replace the state by a snapshot of a lane of the same parameters; pending events are dropped."""
-        closed, late, accounts, cohorts, population, activity, detectors = msgspec.msgpack.decode(
-            data, type=tuple[int, int, bytes, bytes, bytes, bytes, dict[str, bytes]]
-        )
-        self._frames, self._oldest, self.newest = [], None, closed - 1 if closed else None
-        self._closed, self.late = closed, late
-        self._accounts.restore(accounts)
-        self._cohorts.restore(cohorts)
-        self._population.restore(population)
-        self._activity.restore(activity)
+    def parts(self) -> dict[str, Part]:
+        """All state but the events still pending: those are read again from their offsets."""
+        out = {"lane": whole(msgspec.msgpack.encode((self._closed, self._flushed, self.late, self._expired)))}
+        for name, holder in self._holders():
+            out |= within(name, holder.parts())
+        return out
+
+    def _holders(self) -> Iterator[tuple[str, Detector | Blocked]]:
+        yield "accounts", self._accounts
+        yield "cohorts", self._cohorts
+        yield "population", self._population
+        yield "activity", self._activity
         for detector in self._detectors:
-            detector.restore(detectors[detector.name])
+            yield f"detector/{detector.name}", detector
+
+    def restore_parts(self, parts: Blocks) -> None:
+        """Replace the state by the parts of a lane of the same :attr:`layout`; pending events are dropped."""
+        closed, flushed, late, expired = msgspec.msgpack.decode(whole_of(parts["lane"]), type=tuple[int, int, int, int])
+        self._frames, self._oldest, self.newest = [], None, closed - 1 if closed else None
+        self._closed, self._flushed, self.late, self._expired = closed, flushed, late, expired
+        for name, holder in self._holders():
+            holder.restore_parts(under(name, parts))
 
 
 def _touch(frame: EventFrame, rows: I64) -> Touch:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.blocks import Blocked, Blocks, Part, whole, whole_of
 from detectors.hashing import U64
 
 I64 = NDArray[np.int64]
 
+_BLOCK: Final = 32  # families in a block of a state
 _RECENT: Final = 2_048  # entries sorted again at each change; the others wait in a larger sorted part
 
 
@@ -37,7 +40,7 @@ def _nothing() -> _Part:
     return _part(np.empty(0, np.uint64), np.empty(0, np.int64))
 
 
-class FamilyIndex:
+class FamilyIndex(Blocked):
     """An inverted index from shingles to the families whose signature holds them; the oldest go first.
 
     Args:
@@ -53,6 +56,8 @@ class FamilyIndex:
         self._keys: list[int] = []
         self._sizes: list[int] = []
         self._old = self._new = _nothing()
+        self._first = 0  # families dropped; the others are numbered from here on in a state
+        self._unmarked = 0
 
     def __contains__(self, key: int) -> bool:
         return key in self._signatures
@@ -76,6 +81,7 @@ class FamilyIndex:
             # Rare enough to build afresh, and to drop an eighth at once.
             for _ in range(self._capacity // 8 + 1):
                 self._signatures.popitem(last=False)
+                self._first += 1
             self._rebuild()
             return
         number = self._number(key, signature)
@@ -147,9 +153,30 @@ class FamilyIndex:
         keys = np.array([self._keys[i] for i in number[kept].tolist()], np.uint64)
         return text[kept], keys
 
-    def snapshot(self) -> list[tuple[int, list[int]]]:
-        return [(key, signature.tolist()) for key, signature in self._signatures.items()]
+    def parts(self) -> dict[str, Part]:
+        """Families in the order in which they came, which never change: new ones at the end, old ones go in front."""
+        begin, end = self._first // _BLOCK, -(-(self._first + len(self._keys)) // _BLOCK)
+        return {
+            "first": whole(msgspec.msgpack.encode((self._first, len(self._keys)))),
+            "families": Part(begin, end - begin, self._block, self._changed),
+        }
 
-    def restore(self, families: list[tuple[int, list[int]]]) -> None:
-        self._signatures = OrderedDict((key, np.array(signature, np.uint64)) for key, signature in families)
+    def _block(self, number: int) -> bytes:
+        held = slice(max(number * _BLOCK - self._first, 0), (number + 1) * _BLOCK - self._first)
+        return msgspec.msgpack.encode([(key, self._signatures[key].tobytes()) for key in self._keys[held]])
+
+    def _changed(self) -> list[int]:
+        end = self._first + len(self._keys)
+        begin, self._unmarked = max(self._unmarked, self._first), end
+        return list(range(begin // _BLOCK, -(-end // _BLOCK))) if begin < end else []
+
+    def restore_parts(self, parts: Blocks) -> None:
+        self._first, count = msgspec.msgpack.decode(whole_of(parts["first"]), type=tuple[int, int])
+        families = [one for b in parts["families"] for one in msgspec.msgpack.decode(b, type=list[tuple[int, bytes]])]
+        if len(families) < count:
+            raise ValueError(f"{len(families)} template families, {count} are needed")
+        # The first block may be from before its first families were dropped.
+        held = families[len(families) - count :]
+        self._signatures = OrderedDict((key, np.frombuffer(signature, np.uint64)) for key, signature in held)
+        self._unmarked = 0
         self._rebuild()

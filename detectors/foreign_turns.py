@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.baselines import AccountRate
+from detectors.blocks import Blocked, Blocks, Part, under, whole, whole_of, within
 from detectors.contract import I64, Findings, Report, Tick, Touches, no_findings, no_touches
 from detectors.frame import ABSENT, REQUEST, RESPONSE, EventFrame
 from detectors.hashing import U64, KeyedHasher, combine
@@ -56,7 +57,7 @@ class _Turns(NamedTuple):
     fresh: Bools
 
 
-class ForeignTurns:
+class ForeignTurns(Blocked):
     """Finds foreign assistant turns in requests."""
 
     name: ClassVar[str] = "foreign_turns"
@@ -211,17 +212,22 @@ class ForeignTurns:
     def skeleton(self, tick: Tick, row: int, key: int) -> str | None:
         return None
 
-    def snapshot(self) -> bytes:
-        sketches = (self._given.snapshot(), self._shown.snapshot(), self._carriers.snapshot(), self._usual.snapshot())
-        return msgspec.msgpack.encode((*sketches, self._started, self._any_given))
+    def parts(self) -> dict[str, Part]:
+        state = (self._usual.snapshot(), self._started, self._any_given)
+        return {
+            "started": whole(msgspec.msgpack.encode(state)),
+            **within("given", self._given.parts()),
+            **within("shown", self._shown.parts()),
+            **within("carriers", self._carriers.parts()),
+        }
 
-    def restore(self, data: bytes) -> None:
-        given, shown, carriers, usual, self._started, self._any_given = msgspec.msgpack.decode(
-            data, type=tuple[bytes, bytes, bytes, bytes, int | None, bool]
+    def restore_parts(self, parts: Blocks) -> None:
+        usual, self._started, self._any_given = msgspec.msgpack.decode(
+            whole_of(parts["started"]), type=tuple[bytes, int | None, bool]
         )
-        self._given.restore(given)
-        self._shown.restore(shown)
-        self._carriers.restore(carriers)
+        self._given.restore_parts(under("given", parts))
+        self._shown.restore_parts(under("shown", parts))
+        self._carriers.restore_parts(under("carriers", parts))
         self._usual.restore(usual)
         self._memo = None
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.baselines import AccountRate
+from detectors.blocks import Blocked, Blocks, Part, under, whole, whole_of, within
 from detectors.contract import I64, Findings, Report, Tick, Touches, no_findings, no_touches
 from detectors.frame import ABSENT, REQUEST, RESPONSE, EventFrame
 from detectors.hashing import combine
@@ -50,7 +51,7 @@ class _Joined(NamedTuple):
     requests: Requests
 
 
-class Leakage:
+class Leakage(Blocked):
     """Finds reasoning in answers that the request forced out, and refusals of such requests."""
 
     name: ClassVar[str] = "leakage"
@@ -194,16 +195,15 @@ class Leakage:
     def skeleton(self, tick: Tick, row: int, key: int) -> str | None:
         return None
 
-    def snapshot(self) -> bytes:
-        return msgspec.msgpack.encode(
-            (self._open.snapshot(), self._usual.snapshot(), self._lengths.tolist(), self._any_text)
-        )
+    def parts(self) -> dict[str, Part]:
+        state = (self._usual.snapshot(), self._lengths.tolist(), self._any_text)
+        return {"usual": whole(msgspec.msgpack.encode(state)), **within("waiting", self._open.parts())}
 
-    def restore(self, data: bytes) -> None:
-        waiting, usual, lengths, self._any_text = msgspec.msgpack.decode(
-            data, type=tuple[bytes, bytes, list[int], bool]
+    def restore_parts(self, parts: Blocks) -> None:
+        usual, lengths, self._any_text = msgspec.msgpack.decode(
+            whole_of(parts["usual"]), type=tuple[bytes, list[int], bool]
         )
-        self._open.restore(waiting)
+        self._open.restore_parts(under("waiting", parts))
         self._usual.restore(usual)
         self._lengths = np.array(lengths, np.int64)
         self._memo = None

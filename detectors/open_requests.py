@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.blocks import Blocked, Blocks, Part, whole, whole_of
 from detectors.frame import EventFrame
 from detectors.hashing import U64, combine, hash_strings
 
@@ -45,7 +46,7 @@ def keys_of(frame: EventFrame, rows: I64) -> U64:
     return combine(hash_strings(frame.ids[rows].tolist()), frame.account_hash[rows])
 
 
-class OpenRequests:
+class OpenRequests(Blocked):
     """A bounded table of requests without a response yet.
 
     Args:
@@ -88,14 +89,17 @@ class OpenRequests:
             kept = kept.take(order)
         self._held = kept
 
-    def snapshot(self) -> bytes:
-        columns = [column.tolist() for column in self._held]
-        return msgspec.msgpack.encode((columns, self.evicted, self.unanswered))
+    def parts(self) -> dict[str, Part]:
+        # Whole: it is small, and nearly all of it is others a tick later.
+        columns = [column.tobytes() for column in self._held]
+        return {"open": whole(msgspec.msgpack.encode((columns, self.evicted, self.unanswered)))}
 
-    def restore(self, data: bytes) -> None:
-        columns, self.evicted, self.unanswered = msgspec.msgpack.decode(data, type=tuple[list[Any], int, int])
+    def restore_parts(self, parts: Blocks) -> None:
+        columns, self.evicted, self.unanswered = msgspec.msgpack.decode(
+            whole_of(parts["open"]), type=tuple[list[bytes], int, int]
+        )
         empty = _nothing()
-        self._held = Requests._make(np.array(c, like.dtype) for c, like in zip(columns, empty, strict=True))
+        self._held = Requests._make(np.frombuffer(c, like.dtype).copy() for c, like in zip(columns, empty, strict=True))
 
 
 def _nothing() -> Requests:

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from detectors.accounts import AccountTable
+from detectors.blocks import Blocked, Blocks, Part, whole, whole_of
 from detectors.params import PopulationParams
 from schemas.evidence import PopulationEvidence
 
@@ -24,7 +25,7 @@ ANSWERS: Final = "answers"
 FIELDS: Final = ("payment", "email_domain", "signup", "created", "ip_prefix", "asn_agent", "tls_agent")
 
 
-class PopulationSample:
+class PopulationSample(Blocked):
     """Decides when the sample is sent, and which rows of it changed."""
 
     def __init__(self, params: PopulationParams) -> None:
@@ -68,8 +69,10 @@ class PopulationSample:
             },
         )
 
-    def snapshot(self) -> bytes:
-        return msgspec.msgpack.encode((self._sent_at, self._sent_accounts))
+    def parts(self) -> dict[str, Part]:
+        return {"sent": whole(msgspec.msgpack.encode((self._sent_at, self._sent_accounts)))}
 
-    def restore(self, data: bytes) -> None:
-        self._sent_at, self._sent_accounts = msgspec.msgpack.decode(data, type=tuple[int | None, int])
+    def restore_parts(self, parts: Blocks) -> None:
+        self._sent_at, self._sent_accounts = msgspec.msgpack.decode(
+            whole_of(parts["sent"]), type=tuple[int | None, int]
+        )

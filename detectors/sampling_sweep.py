@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from detectors.baselines import AccountRate
+from detectors.blocks import Blocked, Blocks, Part, under, whole, whole_of, within
 from detectors.contract import I64, Findings, Report, Tick, no_findings
 from detectors.hashing import KeyedHasher, combine
 from detectors.params import SamplingParams
@@ -26,7 +27,7 @@ _SHARE: Final = 0.25  # of an account's requests with parameters that bring a ne
 _COLUMNS: Final = ("sampled", "combinations", "probes")
 
 
-class SamplingSweep:
+class SamplingSweep(Blocked):
     """Finds requests that go on with a sweep over sampling parameters."""
 
     name: ClassVar[str] = "sampling_sweep"
@@ -119,12 +120,13 @@ class SamplingSweep:
     def skeleton(self, tick: Tick, row: int, key: int) -> str | None:
         return None
 
-    def snapshot(self) -> bytes:
-        return msgspec.msgpack.encode((self._tried.snapshot(), self._logprobs.snapshot(), self._probing.snapshot()))
+    def parts(self) -> dict[str, Part]:
+        state = (self._logprobs.snapshot(), self._probing.snapshot())
+        return {"rates": whole(msgspec.msgpack.encode(state)), **within("tried", self._tried.parts())}
 
-    def restore(self, data: bytes) -> None:
-        tried, logprobs, probing = msgspec.msgpack.decode(data, type=tuple[bytes, bytes, bytes])
-        self._tried.restore(tried)
+    def restore_parts(self, parts: Blocks) -> None:
+        logprobs, probing = msgspec.msgpack.decode(whole_of(parts["rates"]), type=tuple[bytes, bytes])
+        self._tried.restore_parts(under("tried", parts))
         self._logprobs.restore(logprobs)
         self._probing.restore(probing)
 

@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 import msgspec
 import numpy as np
 
+from detectors.blocks import Blocked, Blocks, Part, under, whole, whole_of, within
 from detectors.contract import Findings, Report, Tick, Touches, no_findings, no_touches
 from detectors.frame import ABSENT
 from detectors.hashing import KeyedHasher, combine
@@ -26,7 +27,7 @@ FOREIGN: Final = np.uint64(1)
 _HOUR_MS: Final = 3_600_000
 
 
-class SignatureReplay:
+class SignatureReplay(Blocked):
     """Finds foreign reasoning signatures in requests."""
 
     name: ClassVar[str] = "signature_replay"
@@ -108,9 +109,12 @@ class SignatureReplay:
     def skeleton(self, tick: Tick, row: int, key: int) -> str | None:
         return None
 
-    def snapshot(self) -> bytes:
-        return msgspec.msgpack.encode((self._issued.snapshot(), self._started, self._any_issued))
+    def parts(self) -> dict[str, Part]:
+        state = (self._started, self._any_issued)
+        return {"started": whole(msgspec.msgpack.encode(state)), **within("issued", self._issued.parts())}
 
-    def restore(self, data: bytes) -> None:
-        issued, self._started, self._any_issued = msgspec.msgpack.decode(data, type=tuple[bytes, int | None, bool])
-        self._issued.restore(issued)
+    def restore_parts(self, parts: Blocks) -> None:
+        self._started, self._any_issued = msgspec.msgpack.decode(
+            whole_of(parts["started"]), type=tuple[int | None, bool]
+        )
+        self._issued.restore_parts(under("issued", parts))

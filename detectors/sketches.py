@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterable
 from typing import Final
@@ -11,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.blocks import Blocked, Blocks, Marks, Part, under, whole, whole_of, within, words, words_of
 from detectors.hashing import U64, combine, mix
 
 _PROBES: Final = 4
@@ -18,15 +18,12 @@ _ONE: Final = np.uint64(1)
 _SIX_BITS: Final = np.uint64(63)
 _LOW: Final = np.uint64(0xFFFFFFFF)
 _THIRTY_TWO: Final = np.uint64(32)
+# Hashes scatter, so blocks are small: 16 KiB, of which a record's overhead is half a percent.
+_WORDS: Final = 2048
+_CELLS: Final = 4096
 
 
-def _pack(**arrays: NDArray[np.generic]) -> bytes:
-    out = io.BytesIO()
-    np.savez_compressed(out, allow_pickle=False, **arrays)
-    return out.getvalue()
-
-
-class PanedBloom:
+class PanedBloom(Blocked):
     """A set of 64-bit hashes that forgets: two Bloom filters, the older dropped at each turn of the pane.
 
     A member added during the last pane is found for certain; one that was never added is found with about
@@ -44,6 +41,11 @@ class PanedBloom:
         self._pane: int | None = None
         self._current = np.zeros(2 ** (bits - 6), np.uint64)
         self._previous = np.zeros_like(self._current)
+        # The panes take turns in two places, so that in a state the one that stays is where it was.
+        self._place = 0
+        self._marks = (Marks(_WORDS), Marks(_WORDS))
+        for marks in self._marks:
+            marks.grow(len(self._current))
 
     @staticmethod
     def bits_for(capacity: int, false_positive_rate: float) -> int:
@@ -64,14 +66,18 @@ class PanedBloom:
             self._pane = pane if self._pane is None else self._pane
             return 0
         turned = pane - self._pane
-        self._previous = self._current if turned == 1 else np.zeros_like(self._current)
-        self._current = np.zeros_like(self._current)
+        self.turn_early()
+        if turned > 1:
+            self._previous = np.zeros_like(self._current)
+            self._marks[1 - self._place].mark_from(0, len(self._current))
         self._pane = pane
         return turned
 
     def turn_early(self) -> None:
         """Start a new current pane before its time; the next turn by time comes when it was due."""
         self._previous, self._current = self._current, np.zeros_like(self._current)
+        self._place = 1 - self._place
+        self._marks[self._place].mark_from(0, len(self._current))
 
     def _word_and_bits(self, hashes: U64) -> tuple[NDArray[np.int64], U64]:
         scattered = mix(hashes)
@@ -96,20 +102,24 @@ class PanedBloom:
         word, bits = self._word_and_bits(hashes)
         fresh = (self._current[word] & bits) != bits
         np.bitwise_or.at(self._current, word[fresh], bits[fresh])
+        self._marks[self._place].mark(word[fresh])
         return np.asarray(fresh)
 
     def add(self, hashes: U64) -> None:
         """Add hashes to the current pane."""
         self.add_new(hashes)
 
-    def snapshot(self) -> bytes:
-        pane = np.array([] if self._pane is None else [self._pane], np.int64)
-        return _pack(current=self._current, previous=self._previous, pane=pane)
+    def parts(self) -> dict[str, Part]:
+        panes = (self._current, self._previous)
+        return {
+            "pane": whole(msgspec.msgpack.encode((self._pane, self._place))),
+            **{f"bits-{place}": words(panes[place != self._place], self._marks[place]) for place in (0, 1)},
+        }
 
-    def restore(self, data: bytes) -> None:
-        with np.load(io.BytesIO(data), allow_pickle=False) as state:
-            self._current, self._previous = state["current"].copy(), state["previous"].copy()
-            self._pane = int(state["pane"][0]) if len(state["pane"]) else None
+    def restore_parts(self, parts: Blocks) -> None:
+        self._pane, self._place = msgspec.msgpack.decode(whole_of(parts["pane"]), type=tuple[int | None, int])
+        panes = [words_of(parts[f"bits-{place}"], self._current, _WORDS) for place in (0, 1)]
+        self._current, self._previous = panes[self._place], panes[1 - self._place]
 
 
 def _blocked_rate(load: float) -> float:
@@ -123,7 +133,7 @@ def _blocked_rate(load: float) -> float:
     return rate
 
 
-class AccountCounter:
+class AccountCounter(Blocked):
     """How many distinct accounts carried each item lately, within bounded memory.
 
     Three filters in a row, each for what the one before lets through: a Bloom filter of (item, account)
@@ -151,6 +161,10 @@ class AccountCounter:
         self._capacity = 2**bits // self._BITS_PER_PAIR
         self._held = 0
         self.early_turns = 0
+        self._place = 0
+        self._marks = (Marks(_CELLS), Marks(_CELLS))
+        for marks in self._marks:
+            marks.grow(self._current.size)
 
     @property
     def nbytes(self) -> int:
@@ -166,6 +180,10 @@ class AccountCounter:
             self.early_turns += 1
             turned = 1
         if turned:
+            self._place = 1 - self._place
+            self._marks[self._place].mark_from(0, self._current.size)
+            if turned > 1:
+                self._marks[1 - self._place].mark_from(0, self._current.size)
             self._previous = self._current if turned == 1 else np.zeros_like(self._current)
             self._current = np.zeros_like(self._current)
             self._held = 0
@@ -183,6 +201,7 @@ class AccountCounter:
         total = self._least(self._current, cells) + more
         for row, cell in enumerate(cells):
             np.maximum.at(self._current[row], cell, total.astype(np.uint32))
+            self._marks[self._place].mark(cell + row * self._current.shape[1])
 
     def holds(self, items: U64, accounts: U64) -> NDArray[np.bool_]:
         """Whether each account (n,) was counted for its item (n,) in either pane; shape (n,)."""
@@ -207,25 +226,23 @@ class AccountCounter:
             ((scattered >> _THIRTY_TWO) & self._cells).astype(np.int64),
         )
 
-    def snapshot(self) -> bytes:
-        return msgspec.msgpack.encode(
-            (
-                self._pairs.snapshot(),
-                self._items.snapshot(),
-                _pack(current=self._current, previous=self._previous),
-                self._held,
-                self.early_turns,
-            )
-        )
+    def parts(self) -> dict[str, Part]:
+        panes = (self._current, self._previous)
+        return {
+            "counts": whole(msgspec.msgpack.encode((self._place, self._held, self.early_turns))),
+            **{f"cells-{place}": words(panes[place != self._place], self._marks[place]) for place in (0, 1)},
+            **within("pairs", self._pairs.parts()),
+            **within("items", self._items.parts()),
+        }
 
-    def restore(self, data: bytes) -> None:
-        pairs, items, counters, self._held, self.early_turns = msgspec.msgpack.decode(
-            data, type=tuple[bytes, bytes, bytes, int, int]
+    def restore_parts(self, parts: Blocks) -> None:
+        self._place, self._held, self.early_turns = msgspec.msgpack.decode(
+            whole_of(parts["counts"]), type=tuple[int, int, int]
         )
-        self._pairs.restore(pairs)
-        self._items.restore(items)
-        with np.load(io.BytesIO(counters), allow_pickle=False) as state:
-            self._current, self._previous = state["current"].copy(), state["previous"].copy()
+        panes = [words_of(parts[f"cells-{place}"], self._current, _CELLS) for place in (0, 1)]
+        self._current, self._previous = panes[self._place], panes[1 - self._place]
+        self._pairs.restore_parts(under("pairs", parts))
+        self._items.restore_parts(under("items", parts))
 
 
 class BottomK:

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 from typing import ClassVar, Final, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.blocks import Blocked, Blocks, Part, under, within
 from detectors.contract import I64, Report, Tick, Touches, no_findings, no_touches
 from detectors.family_index import FamilyIndex
 from detectors.frame import EventFrame
 from detectors.hashing import U64, combine, mix
 from detectors.params import FeatureParams, TemplateParams
-from detectors.recent_texts import Batch, RecentTexts
+from detectors.recent_texts import RecentTexts
 from detectors.sketches import AccountCounter
 from detectors.text import Ragged, normalise, shingles, words
 
@@ -43,7 +43,7 @@ class _Families(NamedTuple):
     new: dict[int, U64]
 
 
-class TemplateFamily:
+class TemplateFamily(Blocked):
     """Finds template families over the accounts of one lane."""
 
     name: ClassVar[str] = "template_family"
@@ -203,16 +203,17 @@ class TemplateFamily:
         free = (name for name in signature.tolist() if name not in new and name not in self._families)
         return next(free, None)
 
-    def snapshot(self) -> bytes:
-        return msgspec.msgpack.encode((self._counter.snapshot(), self._families.snapshot(), self._recent.snapshot()))
+    def parts(self) -> dict[str, Part]:
+        return {
+            **within("counter", self._counter.parts()),
+            **within("families", self._families.parts()),
+            **within("recent", self._recent.parts()),
+        }
 
-    def restore(self, data: bytes) -> None:
-        counter, families, recent = msgspec.msgpack.decode(
-            data, type=tuple[bytes, list[tuple[int, list[int]]], list[Batch]]
-        )
-        self._counter.restore(counter)
-        self._families.restore(families)
-        self._recent.restore(recent)
+    def restore_parts(self, parts: Blocks) -> None:
+        self._counter.restore_parts(under("counter", parts))
+        self._families.restore_parts(under("families", parts))
+        self._recent.restore_parts(under("recent", parts))
         self._memo = None
 
 

@@ -32,7 +32,7 @@ class _TopicFile(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
 
 def load_topics(path: Path = TOPICS_FILE) -> dict[str, Topic]:
     """Topics by role: `requests`, `responses`, `accounts`, `control`, `evidence`, `alerts`, `signals`,
-    `activity`, `verdicts`, `dead_letters`.
+    `activity`, `verdicts`, `dead_letters`, `detect_state`.
 
     Raises:
         TopicError: the file breaks its format.

@@ -23,7 +23,13 @@ MAX_RECORD_BYTES: Final = 16 * 1024 * 1024
 MAX_REQUEST_BYTES: Final = MAX_RECORD_BYTES + 64 * 1024
 
 SESSION_TIMEOUT_S: Final = 10
-"""A killed worker's partitions wait this long for another one; heartbeats come every three seconds."""
+"""A killed worker's partitions wait this long for another one."""
+
+HEARTBEAT_S: Final = 3
+"""How often a member of a group says that it lives; several times a session."""
+
+TRANSACTION_TIMEOUT_S: Final = 60
+"""An unfinished transaction of a worker that is gone holds readers up for so long, or until its partition is taken."""
 
 EVENT_ROLES: Final = ("requests", "responses", "accounts")
 """Roles of the topics that are keyed by account and share one partition count."""
@@ -115,11 +121,14 @@ def make_consumer(
         group_id=group,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
+        # What a detect worker wrote in a transaction that did not end well was never said; and an offset that
+        # is about to be committed is waited for.
+        isolation_level="read_committed",
         # The range assignor alone: it gives one worker the same partition of every topic it subscribes to.
         partition_assignment_strategy=(RangePartitionAssignor,),
         max_poll_records=poll_records,
         session_timeout_ms=SESSION_TIMEOUT_S * 1000,
-        heartbeat_interval_ms=3_000,
+        heartbeat_interval_ms=HEARTBEAT_S * 1000,
         # A broker that creates topics by itself would give them its own partition count.
         allow_auto_create_topics=False,
         fetch_max_bytes=32 * 1024 * 1024,
@@ -128,8 +137,12 @@ def make_consumer(
     )
 
 
-def make_producer(settings: KafkaSettings, environ: Mapping[str, str] | None = None) -> Any:
+def make_producer(
+    settings: KafkaSettings, environ: Mapping[str, str] | None = None, *, transactional_id: str | None = None
+) -> Any:
     """An idempotent producer (`acks=all`) that carries the largest record of any topic.
+
+    With a `transactional_id` its caller begins and ends transactions.
 
     Raises:
         UsageError: see :func:`check_native_modules` and :func:`connection_options`.
@@ -151,6 +164,8 @@ def make_producer(settings: KafkaSettings, environ: Mapping[str, str] | None = N
         batch_size=256 * 1024,
         max_request_size=MAX_REQUEST_BYTES,
         allow_auto_create_topics=False,
+        transactional_id=transactional_id,
+        transaction_timeout_ms=TRANSACTION_TIMEOUT_S * 1000,
     )
 
 

@@ -33,6 +33,7 @@ class TopicNames(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     activity: Topic = "activity"
     verdicts: Topic = "verdicts"
     dead_letters: Topic = "dead-letters"
+    detect_state: Topic = "detect-state"
 
 
 class KafkaSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -78,6 +79,15 @@ class StreamSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
         Meta(ge=1_000, le=50_000_000, description="events held in open ticks before reading pauses"),
     ] = 200_000
     poll_records: Annotated[int, Meta(ge=1, le=100_000, description="records asked for in one poll")] = 4_000
+    checkpoint_ms: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=600_000,
+            description="at most one checkpoint a partition in this wall-clock time; under load they come more rarely; "
+            "0: after every tick",
+        ),
+    ] = 10_000
 
 
 class InputSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

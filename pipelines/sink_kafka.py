@@ -80,7 +80,11 @@ def run_sink(config: Config, *, once: bool, dsn: str | None = None) -> None:
     check_partitions(counts, {topic: counts.get(topic, 1) for topic in topics})
     with contextlib.ExitStack() as stack:
         producer = stack.enter_context(contextlib.closing(ConfirmedProducer(make_producer(kafka))))
-        source = SinkConsumer(make_consumer(kafka, group=f"{kafka.group}-sink", poll_records=_POLL_RECORDS), topics)
+        source = SinkConsumer(
+            make_consumer(kafka, group=f"{kafka.group}-sink", poll_records=_POLL_RECORDS),
+            topics,
+            partial(make_consumer, kafka, group=None, poll_records=1),
+        )
         stack.callback(source.close)
 
         def connect() -> Any:

@@ -6,15 +6,14 @@ position is ahead of the agent, and after a rebalance it may deliver messages ou
 
 from __future__ import annotations
 
-import time
 from threading import Lock
 from typing import Final
 
+from pipelines.kafka_ends import end_of_records, first_from
 from pipelines.kafka_io import make_consumer
 from pipelines.settings import KafkaSettings
 
 _PATIENCE_MS: Final = 15_000
-_POLL_MS: Final = 500
 
 
 class GroupProgress:
@@ -51,7 +50,7 @@ class GroupProgress:
             return committed if committed is not None and first <= committed <= end else first
 
     def end(self) -> int:
-        """Offset after the last record.
+        """Offset after all there is, the marks of transactions too.
 
         Raises:
             KafkaError: the broker does not answer.
@@ -59,15 +58,26 @@ class GroupProgress:
         with self._lock:
             return self._end()
 
+    def end_of_records(self) -> int:
+        """Offset after the last record.
+
+        Raises:
+            KafkaError: the broker does not answer.
+            TimeoutError: it does not give the records that it says it has.
+        """
+        with self._lock:
+            return end_of_records(self._consumer, self._partition, self._first(), self._end())
+
     def is_done(self) -> bool:
         """Has the group committed all there is? False where the broker is away."""
         from kafka.errors import RetriableError
 
         with self._lock:
             try:
-                end = self._end()
-                return self._first() == end or (self._committed() or 0) >= end
-            except RetriableError:
+                first, end = self._first(), self._end()
+                begin = max(self._committed() or first, first)
+                return first_from(self._consumer, self._partition, begin, end) is None
+            except (RetriableError, TimeoutError):
                 return False
 
     def first_from(self, offset: int) -> int:
@@ -76,28 +86,15 @@ class GroupProgress:
 
         with self._lock:
             try:
-                return self._read_first(offset)
-            except KafkaError:
+                first = first_from(self._consumer, self._partition, offset, self._end())
+            except (KafkaError, TimeoutError):
                 return offset
+            return offset if first is None else first
 
     def close(self) -> None:
         """End the connection, after a call that is under way."""
         with self._lock:
             self._consumer.close(autocommit=False)
-
-    def _read_first(self, offset: int) -> int:
-        key, consumer = self._partition, self._consumer
-        deadline = time.monotonic() + _PATIENCE_MS / 1000
-        consumer.assign([key])
-        try:
-            consumer.seek(key, offset)
-            while time.monotonic() < deadline:
-                for record in consumer.poll(timeout_ms=_POLL_MS).get(key, ()):
-                    return int(record.offset)
-            return offset
-        finally:
-            # An assigned consumer fetches ahead, and nobody reads on here.
-            consumer.unsubscribe()
 
     def _first(self) -> int:
         return int(self._consumer.beginning_offsets([self._partition], timeout_ms=_PATIENCE_MS)[self._partition])

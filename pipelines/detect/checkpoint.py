@@ -1,60 +1,130 @@
-"""The one place where work becomes durable, in one written order."""
+"""The one place where the work of a partition becomes durable, in one transaction and in one written order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from pipelines.detect.ports import Outputs, TickOutput, TopicPartition
+from msgspec import Struct
+
+from detectors.blocks import Part
+from pipelines.detect.changelog import BlockWriter, Head, StateError, assemble
+from pipelines.detect.ports import Changelog, Lane, TickOutput, TopicPartition, Writer
 from schemas.deadletters import DeadLetter
-from schemas.evidence import Evidence
+from schemas.evidence import Watermark
 
-Commit = Callable[[Mapping[TopicPartition, int]], bool]
+Said = TickOutput | Watermark
+"""What a partition says, in its order: closed ticks, and that it becomes active or idle."""
+
+
+class Restored(Struct, frozen=True):
+    """What the changelog had of a partition. `head` is None without a state; `damage` says why one was not used."""
+
+    head: Head | None
+    records: int
+    bytes: int
+    damage: str | None
 
 
 class Checkpoint:
-    """Dead letters, outputs, acknowledgement, offsets; in this order, and each only after the one before.
+    """Dead letters, outputs, state, offsets of one partition: all in one transaction.
 
-    A failure at any step leaves the offsets of the last checkpoint in place: the worker stops, and whoever
-    reads on repeats the same records with the same deterministic ids. A transaction would begin before
-    `put_letter` and take the offsets in place of `commit`.
+    A failure before its end leaves everything as the last checkpoint had it: whoever takes the partition over
+    reads the same records again, into the state of then, and says the same.
+
+    Attributes:
+        group: the consumer group whose offsets are committed.
     """
 
-    def __init__(self, outputs: Outputs, commit: Commit) -> None:
-        self._outputs = outputs
-        self._commit = commit
+    def __init__(self, changelog: Changelog, partition: int) -> None:
+        """Become the partition's one writer."""
+        self._partition = partition
+        self._changelog = changelog
+        self.group = changelog.group
+        self._writer: Writer = changelog.open(partition)
+        self._blocks = BlockWriter()
+
+    def reopen(self) -> None:
+        """Become the one writer again, where others may have been it meanwhile; the next state is written whole."""
+        self._writer.close()
+        self._writer = self._changelog.open(self._partition)
+        self._blocks.rewrite()
+
+    def restore(self, lane: Lane, committed: Mapping[str, int | None]) -> Restored:
+        """Bring a fresh lane to the state of the last checkpoint, whose offsets must be those that are committed.
+
+        A state that cannot be used is named in the answer and left alone; the next checkpoint overwrites it.
+        The lane is then of no use where `damage` is set, and a fresh one has to take its place.
+        """
+        records = self._changelog.read(self._partition)
+        size = sum(map(len, records.values()))
+        try:
+            state = assemble(records)
+            if state is None:
+                return Restored(None, 0, 0, None)
+            if state.head.group != self.group:
+                raise StateError(f"it belongs to the group {state.head.group}; each needs a topic of its own")
+            if state.head.layout != lane.layout:
+                raise StateError("it was made with other sizes of detectors, other columns or another hash key")
+            for topic, progress in state.head.topics.items():
+                offset = committed.get(topic)
+                if offset is not None and offset != progress.committed:
+                    raise StateError(f"it belongs to offset {progress.committed} of {topic}, and {offset} is committed")
+            lane.restore_parts(state.parts)
+        except (KeyError, ValueError) as error:
+            self._blocks.forget(records)
+            return Restored(None, len(records), size, f"{type(error).__name__}: {error}")
+        self._blocks.adopt(state, lane.parts())
+        return Restored(state.head, len(records), size, None)
+
+    def announce(self, watermark: Watermark) -> bool:
+        """Say at once that the partition becomes active; False where that is to be tried again.
+
+        The campaign stage must know of every source before it decides on what the others say, so this does not
+        wait for the partition's next checkpoint.
+        """
+        self._writer.put_evidence(watermark)
+        return self._writer.commit({})
 
     def write(
         self,
         *,
         letters: Sequence[DeadLetter],
-        before: Sequence[Evidence],
-        ticks: Sequence[TickOutput],
-        after: Sequence[Evidence],
+        said: Iterable[Said],
+        head: Head,
+        parts: Mapping[str, Part] | None,
         offsets: Mapping[TopicPartition, int],
     ) -> bool:
-        """Make one round of work durable.
+        """Make the work since the last checkpoint durable.
 
         Args:
             letters: rejected records.
-            before: evidence to send ahead of the ticks (a source that becomes active).
-            ticks: closed ticks; per partition in order.
-            after: evidence to send behind the ticks (a source that becomes idle).
-            offsets: what may be committed once all of that is acknowledged.
+            said: in order.
+            head: of the state.
+            parts: the state itself; None where it did not change since the last checkpoint.
+            offsets: what may be committed with all of that.
 
         Returns:
-            Whether the offsets were committed; False where the group takes none now.
+            False where the group takes no offsets now: nothing was written, and all of it has to be given again.
 
         Raises:
-            DeliveryFailure: something was not acknowledged; nothing was committed.
+            DeliveryFailure: something was not taken; stop the worker.
         """
+        writer = self._writer
         for letter in letters:
-            self._outputs.put_letter(letter)
-        for evidence in before:
-            self._outputs.put_evidence(evidence)
-        for tick in ticks:
-            self._outputs.put_tick(tick)
-        for evidence in after:
-            self._outputs.put_evidence(evidence)
-        if letters or before or ticks or after:
-            self._outputs.flush()
-        return self._commit(offsets) if offsets else True
+            writer.put_letter(letter)
+        for one in said:
+            if isinstance(one, Watermark):
+                writer.put_evidence(one)
+            else:
+                writer.put_tick(one)
+        records = self._blocks.head_only(head) if parts is None else self._blocks.changes(head, parts)
+        for key, value in records:
+            writer.put_state(key, value)
+        if not writer.commit(offsets):
+            return False
+        self._blocks.durable()
+        return True
+
+    def close(self) -> None:
+        """Give the partition up."""
+        self._writer.close()

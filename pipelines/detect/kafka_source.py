@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from pipelines.detect.ports import Change, Envelope, TopicPartition
 from pipelines.errors import Failure
+from pipelines.kafka_ends import first_from
 
 # Long enough for a coordinator that moves; a rebalance in this time is found by the next poll.
 _COMMIT_TIMEOUT_MS: Final = 10_000
@@ -61,8 +62,11 @@ def _listener(rebalances: Rebalances) -> Any:
 class KafkaSource:
     """A :class:`pipelines.detect.ports.Source` over a kafka-python consumer with a group."""
 
-    def __init__(self, consumer: Any, topics: Sequence[str]) -> None:
+    def __init__(self, consumer: Any, topics: Sequence[str], look_ahead: Callable[[], Any] | None = None) -> None:
+        """`look_ahead` makes a consumer of no group, to see whether records are left; needed for `group_is_done`
+        where the topics are written in transactions."""
         self._consumer = consumer
+        self._look_ahead = look_ahead
         self._rebalances = Rebalances()
         self._ends: dict[TopicPartition, int] = {}
         self._positions: dict[TopicPartition, int] = {}
@@ -139,9 +143,22 @@ class KafkaSource:
         keys = [_key(one) for one in partitions]
         try:
             starts, ends = self._consumer.beginning_offsets(keys), self._consumer.end_offsets(keys)
-            return all(starts[key] == ends[key] or (self._consumer.committed(key) or 0) >= ends[key] for key in keys)
-        except RetriableError:
+            begins = {key: max(self._consumer.committed(key) or 0, starts[key]) for key in keys}
+            behind = [key for key in keys if begins[key] < ends[key]]
+            # Behind the last record there may be the marks of transactions, which nobody commits.
+            return not behind or self._nothing_left(behind, begins, ends)
+        except (RetriableError, TimeoutError):
             return False
+
+    def _nothing_left(self, partitions: Sequence[Any], begins: Mapping[Any, int], ends: Mapping[Any, int]) -> bool:
+        if self._look_ahead is None:
+            return False
+        # A consumer of its own: this one's assignment is the group's.
+        consumer = self._look_ahead()
+        try:
+            return all(first_from(consumer, key, begins[key], ends[key]) is None for key in partitions)
+        finally:
+            consumer.close(timeout_ms=5_000)
 
     def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
         """From the group coordinator."""
@@ -190,6 +207,10 @@ class KafkaSource:
         except refused:
             return False
         return True
+
+    def group(self) -> Any:
+        """Metadata of this member of the group, for a transaction that commits its offsets."""
+        return self._consumer.group_metadata()
 
     def close(self) -> None:
         """Leave the group."""

@@ -1,8 +1,8 @@
 """The detect loop: poll, decode, features once, lanes, ticks, checkpoint. One thread, no broker in sight.
 
-How far a restart goes back: lanes are in memory, so a worker that starts reads on at the committed
-offsets, which lie at the oldest open tick, with a fresh lane. What it then repeats carries the ids it
-carried before.
+How far a restart goes back: to the last checkpoint. Whoever is given a partition takes its lane's state from the
+changelog and reads on at the offsets committed with it, which lie at the oldest open tick; what was read and is in
+the state already is passed over.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from msgspec import Struct
 
+from pipelines.detect.changelog import Head
 from pipelines.detect.checkpoint import Checkpoint
 from pipelines.detect.control import Control, ControlEvent
 from pipelines.detect.intake import Intake
@@ -21,13 +22,12 @@ from pipelines.detect.merge import PartitionMerge, TopicReader, same_partition
 from pipelines.detect.offsets import PendingOffsets
 from pipelines.detect.ports import (
     Change,
+    Changelog,
     Clock,
     Envelope,
     FrameBuilder,
     Lane,
-    Outputs,
     Source,
-    TickOutput,
     TopicPartition,
 )
 from pipelines.detect.state import PartitionState
@@ -36,7 +36,7 @@ from pipelines.kafka_io import partition_of
 from pipelines.settings import StreamSettings
 from schemas.deadletters import DeadLetter
 from schemas.events import Event
-from schemas.evidence import Evidence
+from schemas.evidence import Watermark
 
 # A quiet worker wakes this often: often enough to close idle partitions in time.
 _POLL_MS: Final = 100
@@ -54,18 +54,7 @@ class Counters(Struct):
     alerts: int = 0
     misplaced: int = 0
     refused_commits: int = 0
-
-
-class Round(Struct):
-    """One round's work, on its way to the checkpoint."""
-
-    letters: list[DeadLetter]
-    before: list[Evidence]
-    ticks: list[TickOutput]
-    after: list[Evidence]
-
-    def __bool__(self) -> bool:
-        return bool(self.letters or self.before or self.ticks or self.after)
+    lost_states: int = 0
 
 
 class DetectLoop:
@@ -78,9 +67,10 @@ class DetectLoop:
         topics: names of the account topics; a worker must own the same partitions of each.
         builder: features, once a poll for all lanes.
         new_lane: makes the lane of a partition.
-        outputs: where ticks and letters go.
+        changelog: state as it was, and where state, ticks and letters go.
         settings: idle time, skew, bounds.
         steady: a clock that never goes back, seconds.
+        log: a structlog logger.
     """
 
     def __init__(
@@ -92,9 +82,10 @@ class DetectLoop:
         topics: Sequence[str],
         builder: FrameBuilder,
         new_lane: Callable[[int], Lane],
-        outputs: Outputs,
+        changelog: Changelog,
         settings: StreamSettings,
         steady: Clock,
+        log: Any,
     ) -> None:
         self._source = source
         self._control = control
@@ -102,7 +93,8 @@ class DetectLoop:
         self._topics = frozenset(topics)
         self._builder = builder
         self._new_lane = new_lane
-        self._checkpoint = Checkpoint(outputs, source.commit)
+        self._changelog = changelog
+        self._log = log
         self._settings = settings
         self._steady = steady
         self._states: dict[int, PartitionState] = {}
@@ -125,23 +117,31 @@ class DetectLoop:
             self._started = True
         envelopes = self._source.poll(_POLL_MS, self._settings.poll_records)
         now = self._steady()
-        round_ = Round([], [], [], [])
         firsts: dict[TopicPartition, int] = {}
         for envelope in envelopes:
             firsts.setdefault(envelope.source, envelope.offset)
         dropped: set[TopicPartition] = set()
         for change in self._source.changes():
-            dropped = self._apply(change, firsts, round_)
+            dropped = self._apply(change, firsts)
         taken = [one for one in envelopes if one.partition in self._states and one.source not in dropped]
-        self._take(taken, now, round_)
+        self._take(taken, now)
         if now - self._control_at >= _CONTROL_EVERY_S:
             self._control_at = now
             self._offer_control(self._control.poll())
         for state in self._states.values():
-            self._advance(state, now, round_)
-        self._write(round_)
+            self._advance(state, now)
+        self._write(now)
         for state in self._states.values():
             self._pace(state, now)
+
+    def finish(self) -> None:
+        """Write what waits for its checkpoint."""
+        self._write(self._steady(), at_once=True)
+
+    def close(self) -> None:
+        """Give all partitions up."""
+        for state in (*self._states.values(), *self._suspended.values()):
+            state.checkpoint.close()
 
     @property
     def done(self) -> bool:
@@ -156,7 +156,7 @@ class DetectLoop:
             if not self._source.refresh_ends(state.topic_partitions):
                 return False
             self._progress(state)
-        return all(state.merge.behind == 0 and not state.to_commit() for state in self._states.values())
+        return all(state.merge.behind == 0 and not state.unwritten for state in self._states.values())
 
     @property
     def lag(self) -> int:
@@ -178,7 +178,7 @@ class DetectLoop:
         """Assigned partitions."""
         return sorted(self._states)
 
-    def _apply(self, change: Change, firsts: Mapping[TopicPartition, int], round_: Round) -> set[TopicPartition]:
+    def _apply(self, change: Change, firsts: Mapping[TopicPartition, int]) -> set[TopicPartition]:
         """Follow a rebalance; returns where the records of this poll are not the ones to go on with.
 
         `firsts`: offsets of the first records of this poll, which was made under the newest assignment.
@@ -186,8 +186,9 @@ class DetectLoop:
         numbers = {partition for _, partition in change.partitions}
         if change.kind == "lost":
             for number in numbers:
-                self._states.pop(number, None)
-                self._suspended.pop(number, None)
+                for held in (self._states, self._suspended):
+                    if number in held:
+                        held.pop(number).checkpoint.close()
             return set()
         if change.kind == "revoked":
             for number in numbers & set(self._states):
@@ -201,44 +202,75 @@ class DetectLoop:
             )
         self._assigned_at = self._steady()
         dropped: set[TopicPartition] = set()
+        # First of all, end what earlier owners have under way: no offset is told while it may still change.
+        opened: dict[int, Checkpoint] = {}
+        for number in sorted(numbers):
+            if number in self._suspended:
+                self._suspended[number].reopen()
+            else:
+                opened[number] = Checkpoint(self._changelog, number)
         for number in sorted(numbers):
             kept = self._suspended.pop(number, None)
             if kept is not None and self._source.committed(kept.topic_partitions) == kept.committed:
-                kept.paused = set()
                 state = kept
             else:
                 # Somebody else has read on in between, or this is the first time.
-                state = self._start(number, firsts, round_)
+                state = self._start(number, firsts, opened[number] if kept is None else kept.checkpoint)
             self._states[number] = state
             for partition in state.topic_partitions:
                 if not self._read_from(partition, state.offsets[partition[0]].position, firsts):
                     dropped.add(partition)
+        for gone in self._suspended.values():
+            gone.checkpoint.close()
         self._suspended.clear()
         return dropped
 
-    def _start(self, number: int, firsts: Mapping[TopicPartition, int], round_: Round) -> PartitionState:
+    def _start(self, number: int, firsts: Mapping[TopicPartition, int], checkpoint: Checkpoint) -> PartitionState:
         partitions = [(topic, number) for topic in sorted(self._topics)]
         committed = self._source.committed(partitions)
+        lane, restored = self._lane(number, checkpoint, {topic: committed[topic, number] for topic in self._topics})
         self._source.refresh_ends(partitions)
+        closed = 0 if restored is None else restored.closed
         readers, offsets = {}, {}
         for partition in partitions:
-            known = committed[partition]
-            position = self._next_read(partition, firsts) if known is None else known
-            readers[partition[0]] = TopicReader(position=position, end=self._source.end(partition))
-            offsets[partition[0]] = PendingOffsets(position)
+            known = None if restored is None else restored.topics.get(partition[0])
+            position = committed[partition]
+            if position is None:
+                position = self._next_read(partition, firsts)
+            reader = readers[partition[0]] = TopicReader(position=position, end=self._source.end(partition))
+            offsets[partition[0]] = PendingOffsets(position, known=known)
+            if known is not None and known.newest is not None:
+                # As if it had been read just now, so that it holds the watermark for the idle time. What waits for
+                # its tick is read again, so the topic has shown no time behind the last closed tick.
+                reader.newest = min(known.newest, closed) if closed else None
+                reader.last_read = self._steady()
         merge = PartitionMerge(
             readers,
             idle_close_s=self._settings.idle_close_ms / 1000,
             max_skew_ms=self._settings.max_skew_ms,
             max_pending=self._settings.max_pending_events,
         )
-        state = PartitionState(number, self._new_lane(number), merge, offsets, committed)
+        state = PartitionState(number, lane, merge, offsets, committed, checkpoint, closed=closed)
         history = self._control.history(number)
         if history:
             state.lane.offer(self._builder.build(history))
-        # The campaign stage waits for this source from now on.
-        round_.before.append(state.watermark(idle=False))
+        state.activate()
         return state
+
+    def _lane(
+        self, number: int, checkpoint: Checkpoint, committed: Mapping[str, int | None]
+    ) -> tuple[Lane, Head | None]:
+        """The lane of a partition with the state of its last checkpoint, or a fresh one."""
+        lane, began = self._new_lane(number), self._steady()
+        self._log.info("reading the state of a partition", partition=number)
+        restored = checkpoint.restore(lane, committed)
+        facts = {"partition": number, "records": restored.records, "bytes": restored.bytes}
+        if restored.damage is not None:
+            self.counters.lost_states += 1
+            self._log.error("the state cannot be used; the partition starts without one", why=restored.damage, **facts)
+            return self._new_lane(number), None
+        self._log.info("state taken over", seconds=round(self._steady() - began, 3), **facts)
+        return lane, restored.head
 
     def _read_from(self, partition: TopicPartition, offset: int, firsts: Mapping[TopicPartition, int]) -> bool:
         """Let reading go on at `offset`; whether this poll's records of the partition do that already.
@@ -256,7 +288,7 @@ class DetectLoop:
         first = firsts.get(partition)
         return self._source.position(partition) if first is None else first
 
-    def _take(self, envelopes: Sequence[Envelope], now: float, round_: Round) -> None:
+    def _take(self, envelopes: Sequence[Envelope], now: float) -> None:
         events: list[Event] = []
         rows: dict[int, list[int]] = defaultdict(list)
         read: dict[TopicPartition, tuple[list[int], list[int]]] = {}
@@ -267,11 +299,15 @@ class DetectLoop:
                 read[envelope.source] = ([], [])
                 self._check_place(envelope)
             last[envelope.source] = envelope.next_offset
+            state = self._states[envelope.partition]
+            if state.offsets[envelope.topic].is_known(envelope.offset):
+                continue
             admitted = self._intake.admit(envelope, now_ms)
             if admitted is None:
                 continue
             if isinstance(admitted, DeadLetter):
-                round_.letters.append(admitted)
+                state.letters.append(admitted)
+                self.counters.rejected += 1
                 continue
             offsets, times = read[envelope.source]
             offsets.append(envelope.offset)
@@ -279,7 +315,6 @@ class DetectLoop:
             rows[envelope.partition].append(len(events))
             events.append(admitted)
         self.counters.events += len(events)
-        self.counters.rejected += len(round_.letters)
         if events:
             frame = self._builder.build(events)
             for number, indices in rows.items():
@@ -289,8 +324,7 @@ class DetectLoop:
             state.note(topic, offsets, times, last[topic, number])
             state.merge.saw(topic, max(times, default=None), now)
             if times and state.idle:
-                state.idle = False
-                round_.before.append(state.watermark(idle=False))
+                state.activate()
 
     def _check_place(self, envelope: Envelope) -> None:
         """Count records whose key Kafka's default partitioner would have put elsewhere (one a batch)."""
@@ -306,9 +340,9 @@ class DetectLoop:
                 state.lane.offer(self._builder.build(own))
                 state.idle = state.idle and state.lane.pending == 0
 
-    def _advance(self, state: PartitionState, now: float, round_: Round) -> None:
+    def _advance(self, state: PartitionState, now: float) -> None:
         self._progress(state)
-        round_.ticks.extend(state.close(now))
+        state.close(now)
         if state.idle or not state.merge.silent(now):
             return
         # A paused topic is not asked for news by polls, so ask before calling the partition silent.
@@ -316,9 +350,7 @@ class DetectLoop:
             return
         self._progress(state)
         if state.merge.silent(now):
-            round_.ticks.extend(state.flush())
-            state.idle = True
-            round_.after.append(state.watermark(idle=True))
+            state.flush()
 
     def _progress(self, state: PartitionState) -> None:
         # The consumer's own position, because it also steps over the markers of transactions.
@@ -327,28 +359,27 @@ class DetectLoop:
                 partition[0], position=self._source.position(partition), end=self._source.end(partition)
             )
 
-    def _write(self, round_: Round) -> None:
-        owner = 0 in self._states
-        control_letters = self._control.letters() if owner else []
-        round_.letters.extend(control_letters)
-        offsets: dict[TopicPartition, int] = {}
-        for state in self._states.values():
-            offsets.update(state.to_commit())
-        if not round_ and not offsets:
-            return
-        committed = self._checkpoint.write(
-            letters=round_.letters, before=round_.before, ticks=round_.ticks, after=round_.after, offsets=offsets
-        )
-        self.counters.ticks += len(round_.ticks)
-        self.counters.alerts += sum(len(tick.alerts) for tick in round_.ticks)
-        if control_letters:
-            self.counters.rejected += len(control_letters)
-            self._control.letters_written()
-        if not committed:
+    def _write(self, now: float, *, at_once: bool = False) -> None:
+        """Checkpoint the partitions that are due, once the campaign stage knows of all of them."""
+        announced = [state.announce() for state in self._states.values()]
+        if not all(announced):
             self.counters.refused_commits += 1
             return
-        for (topic, number), offset in offsets.items():
-            self._states[number].committed[topic, number] = offset
+        every_s = self._settings.checkpoint_ms / 1000
+        for number, state in self._states.items():
+            control = self._control.letters() if number == 0 else []
+            due = state.unwritten if at_once else state.is_due(now, every_s, len(self._states))
+            if not (control or due):
+                continue
+            ticks = [one for one in state.said if not isinstance(one, Watermark)]
+            if not state.write(self._steady, control):
+                self.counters.refused_commits += 1
+                continue
+            self.counters.ticks += len(ticks)
+            self.counters.alerts += sum(len(tick.alerts) for tick in ticks)
+            if control:
+                self.counters.rejected += len(control)
+                self._control.letters_written()
 
     def _pace(self, state: PartitionState, now: float) -> None:
         ahead = state.merge.ahead(state.lane.pending, now)
@@ -372,5 +403,6 @@ def status(loop: DetectLoop, *, since: Counters, seconds: float) -> dict[str, An
         "partitions": ",".join(str(number) for number in loop.partitions),
         "misplaced": now.misplaced,
         "refused_commits": now.refused_commits,
+        "lost_states": now.lost_states,
         "dropped_control_letters": loop.dropped_control_letters,
     }

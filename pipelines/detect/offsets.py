@@ -7,6 +7,8 @@ from collections import deque
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.detect.changelog import TopicProgress
+
 Longs = npt.NDArray[np.int64]
 
 
@@ -17,11 +19,24 @@ class PendingOffsets:
     each).
     """
 
-    def __init__(self, position: int) -> None:
-        """`position`: offset of the next record to read."""
+    def __init__(self, position: int, *, known: TopicProgress | None = None) -> None:
+        """`position`: offset of the next record to read; `known`: what a state that was taken over has of it."""
         self.start = position
         self.position = position
+        self._known_end = position if known is None else known.position
+        self._waiting = frozenset() if known is None else frozenset(known.waiting)
         self._unfinished: deque[tuple[Longs, Longs]] = deque()
+
+    def is_known(self, offset: int) -> bool:
+        """Is a record that is read again in the state already, or rejected already?"""
+        return offset < self._known_end and offset not in self._waiting
+
+    def progress(self, newest: int | None) -> TopicProgress:
+        """For a state that is taken now; `newest`: greatest event time read."""
+        # What was not read again yet is still as the state had it that was taken over.
+        unread = [offset for offset in self._waiting if offset >= self.position]
+        waiting = [offset for offsets, _ in self._unfinished for offset in offsets.tolist()]
+        return TopicProgress(self.committable, max(self.position, self._known_end), sorted([*waiting, *unread]), newest)
 
     def read(self, offsets: Longs, times: Longs, position: int) -> None:
         """Take note of records that were offered to a lane.

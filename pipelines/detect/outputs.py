@@ -1,26 +1,36 @@
-"""Ticks and dead letters as Kafka records."""
+"""Ticks, dead letters and state as Kafka records of one transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from pipelines.dead_letters import Sender, TopicDeadLetters
-from pipelines.detect.ports import TickOutput
+from pipelines.dead_letters import TopicDeadLetters
+from pipelines.detect.ports import TickOutput, TopicPartition
 from schemas import activity, alerts, evidence
 from schemas.deadletters import DeadLetter
 from schemas.evidence import Evidence
 
 
-class KafkaOutputs:
-    """Sends to the topics of the roles evidence, alerts, signals, activity and dead_letters.
+class KafkaWriter:
+    """Sends to the topics of the roles evidence, alerts, signals, activity, dead_letters and detect_state.
 
     Keys: an alert's id, a signal's account or else cohort, an activity's account. Evidence has no key: its
-    topic has one partition, in which the evidence of one worker keeps its order.
+    topic has one partition, in which the evidence of one worker keeps its order. State goes to the partition
+    of its own number.
+
+    Args:
+        sender: a transactional producer.
+        topics: topic names by role.
+        partition: number of the input partition.
+        group: the metadata of the consumer now.
     """
 
-    def __init__(self, sender: Sender, topics: Mapping[str, str]) -> None:
+    def __init__(self, sender: Any, topics: Mapping[str, str], partition: int, group: Callable[[], Any]) -> None:
         self._sender = sender
         self._topics = topics
+        self._partition = partition
+        self._group = group
         self._letters = TopicDeadLetters(sender, topics["dead_letters"])
 
     def put_letter(self, letter: DeadLetter) -> None:
@@ -44,10 +54,19 @@ class KafkaOutputs:
         for evidence_ in output.evidence:
             self.put_evidence(evidence_)
 
-    def flush(self) -> None:
-        """Return when the broker has everything.
+    def put_state(self, key: bytes, value: bytes | None) -> None:
+        """Queue a record of the state changelog; None is a tombstone."""
+        self._sender.send(self._topics["detect_state"], value, key=key, partition=self._partition)
+
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
+        """End the transaction; False where nothing was written.
 
         Raises:
-            DeliveryFailure: it refused a record.
+            DeliveryFailure: see :meth:`pipelines.kafka_transactions.TransactionalProducer.commit`.
         """
-        self._sender.flush()
+        committed: bool = self._sender.commit(offsets, self._group())
+        return committed
+
+    def close(self) -> None:
+        """Give the partition up."""
+        self._sender.close()

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 
+from detectors.blocks import Blocks, Part
 from schemas.activity import Activity
 from schemas.alerts import Alert, Signal
 from schemas.deadletters import DeadLetter
@@ -83,9 +84,6 @@ class Source(Protocol):
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
         """Undo `pause`."""
 
-    def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
-        """Commit; False where the group takes none now and it is to be tried again. Other failures raise."""
-
 
 class ControlSource(Protocol):
     """The consumer of the control topic, read whole by every worker and outside of any group."""
@@ -156,9 +154,19 @@ class Lane(Protocol):
     def flush(self) -> Iterator[TickOutput]:
         """Close every tick."""
 
+    @property
+    def layout(self) -> str:
+        """What a state must have been made by to be taken over."""
 
-class Outputs(Protocol):
-    """Where ticks and letters go; nothing counts as sent before `flush` returns."""
+    def parts(self) -> dict[str, Part]:
+        """All state but the pending events."""
+
+    def restore_parts(self, parts: Blocks) -> None:
+        """Take a state over; raises KeyError or ValueError where it does not fit, and is then of no use."""
+
+
+class Writer(Protocol):
+    """Where the work of one partition goes; nothing of it can be read before `commit`, and then all of it."""
 
     def put_letter(self, letter: DeadLetter) -> None:
         """Queue a dead letter."""
@@ -169,5 +177,28 @@ class Outputs(Protocol):
     def put_tick(self, output: TickOutput) -> None:
         """Queue a tick's evidence, alerts, signals and activity."""
 
-    def flush(self) -> None:
-        """Return when everything queued is acknowledged, or raise."""
+    def put_state(self, key: bytes, value: bytes | None) -> None:
+        """Queue a record of the state changelog."""
+
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
+        """Make all that was queued durable, with these offsets; False where nothing was, and it is to be queued again.
+
+        Other failures raise.
+        """
+
+    def close(self) -> None:
+        """Give the partition up."""
+
+
+class Changelog(Protocol):
+    """The state changelog, and the right to write for a partition."""
+
+    @property
+    def group(self) -> str:
+        """The consumer group whose offsets are committed."""
+
+    def open(self, partition: int) -> Writer:
+        """Become the one writer of a partition; what an earlier one left unfinished is ended."""
+
+    def read(self, partition: int) -> dict[bytes, bytes]:
+        """The newest record of each key, as of now; call it after :meth:`open`."""

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
+from pipelines.detect.changelog import Head, extent
+from pipelines.detect.checkpoint import Checkpoint, Said
 from pipelines.detect.merge import PartitionMerge
 from pipelines.detect.offsets import PendingOffsets
-from pipelines.detect.ports import Lane, TickOutput, TopicPartition
+from pipelines.detect.ports import Clock, Lane, TickOutput, TopicPartition
+from schemas.deadletters import DeadLetter
 from schemas.evidence import Watermark
+
+# In a backlog a checkpoint writes much, so it comes rarely enough to take no more than this share of the time, but
+# never so rarely that alerts wait for longer than this, nor that more than so many rows wait for it in memory.
+_SHARE: Final = 0.03
+_LONGEST_S: Final = 60.0
+_MOST_HELD: Final = 50_000
 
 
 class PartitionState:
     """Everything a worker holds for one partition.
 
-    A lane lives as long as its partition stays with this worker. A lane that starts at committed offsets
-    does not know what came before them: durable lane snapshots are the business of the state changelog.
+    A lane lives as long as its partition stays with this worker; its state goes on in the changelog.
+
+    Attributes:
+        announced: said to be active, and not yet on the broker. said, letters: what waits for the checkpoint.
     """
 
     def __init__(
@@ -26,14 +38,26 @@ class PartitionState:
         merge: PartitionMerge,
         offsets: dict[str, PendingOffsets],
         committed: dict[TopicPartition, int | None],
+        checkpoint: Checkpoint,
+        *,
+        closed: int = 0,
     ) -> None:
         self.partition = partition
         self.lane = lane
         self.merge = merge
         self.offsets = offsets
         self.committed = committed
-        self.closed = 0
+        self.closed = closed
         self.idle = False
+        self.checkpoint = checkpoint
+        self.announced: Watermark | None = None
+        self.said: list[Said] = []
+        self.letters: list[DeadLetter] = []
+        self._written_at = float("-inf")
+        self._took_s = 0.0
+        self._held = 0
+        self._changed = True
+        self._extent: dict[str, tuple[int, int]] = {}
         self.paused: set[str] = set()
 
     @property
@@ -45,21 +69,32 @@ class PartitionState:
         """Note what was read of `topic`: records that were offered to the lane, and where reading stands."""
         self.offsets[topic].read(np.asarray(offsets, dtype=np.int64), np.asarray(times, dtype=np.int64), next_offset)
 
-    def close(self, now: float) -> list[TickOutput]:
+    def close(self, now: float) -> None:
         """Close the ticks that the watermark has passed."""
         watermark = self.merge.watermark(now)
-        outputs = [] if watermark is None else list(self.lane.close_until(watermark))
-        self._finish(outputs)
-        return outputs
+        if watermark is not None:
+            self._finish(list(self.lane.close_until(watermark)))
 
-    def flush(self) -> list[TickOutput]:
+    def flush(self) -> None:
         """Close all ticks; the partition is caught up and silent."""
-        outputs = list(self.lane.flush())
-        self._finish(outputs)
-        return outputs
+        self._finish(list(self.lane.flush()))
+        self.idle = True
+        self.said.append(Watermark(source=self.partition, ts=self.closed, idle=True))
+
+    def activate(self) -> None:
+        """Say that the campaign stage has to wait for this source from now on."""
+        self.idle = False
+        watermark = Watermark(source=self.partition, ts=self.closed)
+        if self.said:
+            self.said.append(watermark)
+        else:
+            self.announced = watermark
 
     def _finish(self, outputs: Sequence[TickOutput]) -> None:
+        self._changed = self._changed or bool(outputs)
         before = self.closed
+        self.said += outputs
+        self._held += sum(len(o.evidence) + len(o.signals) + len(o.alerts) + len(o.activity) for o in outputs)
         self.closed = max([before, *(output.tick for output in outputs)])
         for pending in self.offsets.values():
             # With nothing pending even a record that came too late for its tick is done with.
@@ -78,6 +113,54 @@ class PartitionState:
                 offsets[topic, self.partition] = pending.committable
         return offsets
 
-    def watermark(self, *, idle: bool) -> Watermark:
-        """What the campaign stage is told of this partition beside its ticks."""
-        return Watermark(source=self.partition, ts=self.closed, idle=idle)
+    def reopen(self) -> None:
+        """The partition stays, after a rebalance in which others may have had it."""
+        self.checkpoint.reopen()
+        self.paused = set()
+        self._changed = True
+
+    @property
+    def unwritten(self) -> bool:
+        """Is there anything for a checkpoint?"""
+        return bool(self.said or self.letters or self.to_commit())
+
+    def is_due(self, now: float, every_s: float, partitions: int) -> bool:
+        """Is it time for a checkpoint? At once where nothing more is to come.
+
+        Args:
+            now: steady clock, seconds.
+            every_s: at most one in this time; 0 for one after every tick, whatever that takes.
+            partitions: that share the worker's time.
+        """
+        if not self.unwritten:
+            return False
+        wait = max(every_s, min(self._took_s * partitions / _SHARE, _LONGEST_S)) if every_s else 0.0
+        return self.idle or self._held >= _MOST_HELD or now - self._written_at >= wait
+
+    def announce(self) -> bool:
+        """Send what :meth:`activate` has to say; False where that did not work yet."""
+        if self.announced is not None and self.checkpoint.announce(self.announced):
+            self.announced = None
+        return self.announced is None
+
+    def write(self, steady: Clock, more_letters: Sequence[DeadLetter] = ()) -> bool:
+        """Make everything durable, further letters too; False where the group takes no offsets now."""
+        began = steady()
+        offsets = self.to_commit()
+        topics = {topic: pending.progress(self.merge.readers[topic].newest) for topic, pending in self.offsets.items()}
+        parts = self.lane.parts() if self._changed else None
+        if parts is not None:
+            self._extent = extent(parts)
+        written = self.checkpoint.write(
+            letters=[*self.letters, *more_letters],
+            said=self.said,
+            head=Head(self.checkpoint.group, self.lane.layout, self.closed, topics, self._extent),
+            parts=parts,
+            offsets=offsets,
+        )
+        if written:
+            self.letters, self.said, self._held = [], [], 0
+            self.committed.update(offsets)
+            self._written_at, self._changed = began, False
+            self._took_s = steady() - began
+        return written

@@ -16,14 +16,12 @@ from pipelines.detect.control import Control
 from pipelines.detect.intake import Intake
 from pipelines.detect.kafka_source import KafkaControlSource, KafkaSource
 from pipelines.detect.loop import DetectLoop, status
-from pipelines.detect.outputs import KafkaOutputs
+from pipelines.detect.state_topic import KafkaChangelog
 from pipelines.kafka_io import (
     EVENT_ROLES,
-    ConfirmedProducer,
     check_partitions,
     make_admin,
     make_consumer,
-    make_producer,
     partition_counts,
     topic_by_role,
 )
@@ -60,8 +58,11 @@ def run_detect(config: Config, *, once: bool) -> None:
     group = f"{kafka.group}-detect"
     account_topics = [topics[role] for role in EVENT_ROLES]
     with contextlib.ExitStack() as stack:
-        producer = stack.enter_context(contextlib.closing(ConfirmedProducer(make_producer(kafka))))
-        source = KafkaSource(make_consumer(kafka, group=group, poll_records=stream.poll_records), account_topics)
+        source = KafkaSource(
+            make_consumer(kafka, group=group, poll_records=stream.poll_records),
+            account_topics,
+            partial(make_consumer, kafka, group=None, poll_records=1),
+        )
         stack.callback(source.close)
         control_source = KafkaControlSource(
             make_consumer(kafka, group=f"{group}-control", poll_records=stream.poll_records), topics["control"]
@@ -80,10 +81,12 @@ def run_detect(config: Config, *, once: bool) -> None:
             topics=account_topics,
             builder=FrameBuilder(detect),
             new_lane=lambda partition: Lane(partition, detect),
-            outputs=KafkaOutputs(producer, topics),
+            changelog=KafkaChangelog(kafka, topics, group, source.group, log),
             settings=stream,
             steady=time.monotonic,
+            log=log,
         )
+        stack.callback(loop.close)
         shares = [(topic, number) for topic in account_topics for number in range(stream.partitions)]
         drive(loop, once=once, group_is_done=partial(source.group_is_done, shares), log=log)
 
@@ -114,6 +117,7 @@ def drive(
                 since, at = msgspec.structs.replace(loop.counters), now
             if once and loop.done and group_is_done():
                 break
+        loop.finish()
         log.info("stopped", **status(loop, since=since, seconds=steady() - at))
 
 
@@ -135,7 +139,7 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
 
 
 def _check_topics(config: Config, topics: dict[str, str]) -> None:
-    wanted = {topics[role]: config.pipeline.stream.partitions for role in EVENT_ROLES}
+    wanted = {topics[role]: config.pipeline.stream.partitions for role in (*EVENT_ROLES, "detect_state")}
     wanted |= {topics["control"]: 1, topics["evidence"]: 1, topics["dead_letters"]: 1}
     others = [topics[role] for role in ("alerts", "signals", "activity")]
     admin = make_admin(config.pipeline.kafka)

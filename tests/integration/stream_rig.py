@@ -27,13 +27,23 @@ ROLES = (
     "activity",
     "verdicts",
     "dead_letters",
+    "detect_state",
 )
 
 
 class Stream:
     """One deployment on the test's topics: a config directory, workers, what they wrote."""
 
-    def __init__(self, topics: Topics, directory: Path, *, store: str = "rocksdb") -> None:
+    def __init__(
+        self,
+        topics: Topics,
+        directory: Path,
+        *,
+        store: str = "rocksdb",
+        checkpoint_ms: int = 200,
+        poll_records: int = 4_000,
+        detectors: str = "",
+    ) -> None:
         self.topics = topics
         self.directory = directory
         self.config = directory / "config"
@@ -41,8 +51,10 @@ class Stream:
         names = "\n".join(f'{role} = "{topics[role]}"' for role in ROLES)
         (self.config / "pipeline.toml").write_text(
             f'[kafka]\nbootstrap = "{topics.bootstrap}"\ngroup = "{topics.prefix}w"\n[kafka.topics]\n{names}\n'
-            f'[stream]\nidle_close_ms = 500\n[correlate]\nstore = "{store}"\ndata_dir = "{directory / "store"}"\n'
+            f"[stream]\nidle_close_ms = 500\ncheckpoint_ms = {checkpoint_ms}\npoll_records = {poll_records}\n"
+            f'[correlate]\nstore = "{store}"\ndata_dir = "{directory / "store"}"\n'
         )
+        (self.config / "detectors.toml").write_text(detectors)
 
     def start(self, command: str, *options: str, fault: str | None = None) -> subprocess.Popen[str]:
         """Start a worker; its log goes to a file of its own.
@@ -105,6 +117,7 @@ class Stream:
             bootstrap_servers=self.topics.bootstrap,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            isolation_level="read_committed",
             fetch_max_bytes=32 * 1024 * 1024,
         )
         with contextlib.closing(consumer):

@@ -67,7 +67,9 @@ class Rig:
         """A config directory for the worker: defaults but for topics and group."""
         folder = self.work / group
         folder.mkdir()
-        names = "\n".join(f'{role} = "{name}"' for role, name in self.topics.items())
+        # No group takes over what another one knows.
+        state = create_topics(self.broker.bootstrap, prefix=f"{group}.")["detect_state"]
+        names = "\n".join(f'{role} = "{name}"' for role, name in {**self.topics, "detect_state": state}.items())
         (folder / "pipeline.toml").write_text(
             f'[kafka]\nbootstrap = "{self.broker.bootstrap}"\ngroup = "{group}"\n[kafka.topics]\n{names}\n'
         )

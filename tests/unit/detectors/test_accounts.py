@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from detectors.accounts import ROW_BYTES, AccountTable
 from detectors.hashing import hash_strings
+from tests.unit.detectors.kept import Kept
 
 IDLE = 1000
 
@@ -155,3 +159,51 @@ def test_the_size_of_a_row_is_stated() -> None:
     assert sum(column.itemsize for column in table.columns.values()) == ROW_BYTES
     assert {len(column) for column in table.columns.values()} == {1024}
     assert table["hash"].dtype == np.uint64
+
+
+def test_idle_accounts_go_by_time_though_there_is_room() -> None:
+    table = table_of(100)
+    see(table, ["old", "older"], 0)
+    see(table, ["new"], IDLE)
+    assert table.expire(IDLE) == []
+    assert sorted(table.expire(IDLE + 1)) == ["old", "older"]
+    assert len(table) == 1
+    assert table.expire(IDLE + 1) == []
+    assert table.evicted == 2
+    assert len(table_of(100).expire(IDLE)) == 0
+
+
+def test_an_account_that_changes_changes_the_block_of_its_own_row_only() -> None:
+    table = table_of(1000)
+    see(table, [f"a{n}" for n in range(100)], 1)
+    part = table.parts()["rows"]
+    assert part.changed() == list(range(part.count))
+    before = part.blocks()
+    slots, _ = table.slots(["a7"], np.ones(1, np.uint64), 2)
+    table["requests"][slots] += 1
+    after = table.parts()["rows"]
+    different = [n for n, block in enumerate(after.blocks()) if block != before[n]]
+    assert different == [int(slots[0]) // 16]
+    assert after.changed() == different
+    assert after.changed() == []
+
+
+@given(st.lists(st.tuples(st.lists(st.integers(0, 60), min_size=1, max_size=20, unique=True), st.booleans())))
+def test_the_marked_blocks_are_all_that_changed(steps: list[tuple[list[int], bool]]) -> None:
+    table, kept = table_of(40), Kept()
+    for now, (numbers, idle) in enumerate(steps):
+        see(table, [f"a{n}" for n in numbers], now)
+        if idle:
+            table.expire(now + IDLE)
+        kept.take(table)
+        assert kept.blocks == {name: part.blocks() for name, part in table.parts().items()}
+
+
+def test_rows_that_do_not_fit_their_names_are_refused() -> None:
+    table = table_of(100)
+    see(table, ["a", "b"], 1)
+    blocks = {name: part.blocks() for name, part in table.parts().items()}
+    names, rows = msgspec.msgpack.decode(blocks["rows"][0])
+    blocks["rows"] = [msgspec.msgpack.encode((names, rows[:ROW_BYTES]))]
+    with pytest.raises(ValueError, match="1 rows of accounts do not fit 2 names"):
+        table.restore_parts(blocks)

@@ -15,6 +15,7 @@ from detectors.contract import Detector, Report
 from detectors.params import DetectorParams
 from detectors.registry import REGISTRY, build
 from schemas.events import Account, Event, Params, Release, Request, Response
+from tests.unit.detectors.kept import Kept
 from tests.unit.detectors.traffic import (
     SMALL,
     START,
@@ -124,6 +125,18 @@ def test_a_restored_one_goes_on_just_the_same(name: str, cut: int) -> None:
     assert reports == expected
     assert moved.detector.snapshot() == undisturbed.detector.snapshot()
     assert moved.detector.ready == undisturbed.detector.ready
+
+
+@pytest.mark.parametrize("params", [SMALL, TIGHT], ids=["roomy", "tight"])
+def test_the_blocks_it_marks_are_all_that_changed(name: str, params: DetectorParams) -> None:
+    tried, kept = stand(name, params), Kept()
+    for group in by_tick(traffic()):
+        kept.take(tried.detector)
+        tried.step(tried.builder.build(group))
+    kept.take(tried.detector)
+    successor = make(name, params)
+    successor.restore_parts(kept.blocks)
+    assert successor.snapshot() == tried.detector.snapshot()
 
 
 @settings(max_examples=15, deadline=None)

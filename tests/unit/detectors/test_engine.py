@@ -17,7 +17,8 @@ from detectors.engine import FrameBuilder, Lane, TickOutput
 from detectors.params import DetectorParams
 from schemas.alerts import Alert
 from schemas.events import Enforcement, Event, Release, Usage
-from schemas.evidence import AccountRow, CohortEvidence, PopulationEvidence, Watermark
+from schemas.evidence import AccountRow, CohortEvidence, Evidence, PopulationEvidence, Watermark
+from tests.unit.detectors.kept import Kept
 from tests.unit.detectors.traffic import (
     HOUR,
     SMALL,
@@ -47,6 +48,7 @@ class Rig:
         self.config: DetectConfig = make_config(params)
         self.builder = FrameBuilder(self.config)
         self.lane = Lane(2, self.config)
+        self.told: list[Evidence] = []
 
     def offer(self, *events: Event) -> None:
         self.lane.offer(self.builder.build(events))
@@ -55,12 +57,14 @@ class Rig:
         return list(self.lane.close_until(watermark))
 
     def flush(self) -> list[TickOutput]:
-        return list(self.lane.flush())
+        outputs = list(self.lane.flush())
+        self.told += outputs[-1].evidence if outputs else []
+        return outputs
 
     def rows(self) -> dict[str, AccountRow]:
         """The accounts as the lane knows them at the end of its input."""
-        evidence = self.flush()[-1].evidence
-        return {one.account: one for e in evidence if isinstance(e, PopulationEvidence) for one in e.rows}
+        self.flush()
+        return {one.account: one for e in self.told if isinstance(e, PopulationEvidence) for one in e.rows}
 
 
 def alerts(outputs: Sequence[TickOutput]) -> list[Alert]:
@@ -256,7 +260,78 @@ class TestSnapshot:
         assert successor.lane.late == 1
 
 
+class TestState:
+    def test_the_layout_is_of_what_gives_the_state_its_meaning(self) -> None:
+        layout = Lane(0, make_config(SMALL)).layout
+        assert Lane(3, make_config(SMALL)).layout == layout, "a partition's number is no part of it"
+        tuned = tune(SMALL, elicitation={"account_requests": 7}, accounts={"idle_days": 3.0})
+        assert Lane(0, make_config(tuned)).layout == layout, "a threshold may change under a state"
+        for section, change in (
+            ("template_family", {"sketch_bits": 13}),
+            ("template_family", {"enabled": False}),
+            ("signature_replay", {"pane_hours": 7.0}),
+            ("features", {"shingle_words": 4}),
+        ):
+            assert Lane(0, make_config(tune(SMALL, **{section: change}))).layout != layout, (section, change)
+
+    def test_the_marked_blocks_are_all_that_changed(self) -> None:
+        rig, kept = Rig(), Kept()
+        for event in in_time():
+            rig.offer(event)
+            rig.close(event.ts)
+            kept.take(rig.lane)
+        rig.flush()
+        kept.take(rig.lane)
+        successor = Rig()
+        successor.lane.restore_parts(kept.blocks)
+        assert successor.lane.snapshot() == rig.lane.snapshot()
+
+    def test_what_is_looked_at_does_not_depend_on_the_number_of_accounts(self) -> None:
+        looked = []
+        for accounts in (40, 1_200):
+            rig, kept = Rig(), Kept()
+            rig.offer(*(request(f"a{n}", START + n, text=ASK) for n in range(accounts)))
+            rig.close(START + TICK)
+            kept.take(rig.lane)
+            rig.offer(request("a7", START + TICK, text=ASK))
+            rig.close(START + 2 * TICK)
+            looked.append(kept.take(rig.lane))
+        assert looked[1] <= looked[0] + 1
+
+    def test_a_state_of_another_size_is_refused(self) -> None:
+        rig = Rig()
+        rig.offer(request("a", START, text=ASK))
+        rig.close(START + TICK)
+        other = Lane(2, make_config(tune(SMALL, template_family={"sketch_bits": 13})))
+        with pytest.raises(ValueError, match="does not fit"):
+            other.restore_parts({name: part.blocks() for name, part in rig.lane.parts().items()})
+
+    def test_an_account_that_was_idle_for_too_long_is_forgotten_and_leaves_its_cohorts(self) -> None:
+        rig = Rig(tune(SMALL, accounts={"idle_days": 1.0}))
+        rig.offer(request("gone", START, text=ASK))
+        rig.offer(request("here", START + 30 * HOUR))
+        rig.close(START + 31 * HOUR)
+        assert rig.lane.accounts == 1
+
+
 class TestFlush:
+    @pytest.mark.parametrize("restored", [False, True])
+    def test_what_was_said_is_not_said_again(self, restored: bool) -> None:
+        rig = Rig()
+        rig.offer(*(request(f"a{n}", START + n, text=ASK) for n in range(9)))
+        (*_, last) = rig.flush()
+        assert len(last.evidence) > 1
+        assert last.activity
+        if restored:
+            state, rig = rig.lane.snapshot(), Rig()
+            rig.lane.restore(state)
+        (again,) = rig.flush()
+        assert again.evidence == [Watermark(source=2, ts=last.tick)]
+        assert not again.activity
+        rig.offer(request("late", START))
+        (*_, more) = rig.flush()
+        assert [row.account for row in more.activity if row.account == "late"] == ["late"]
+
     @pytest.mark.parametrize("restored", [False, True])
     def test_late_events_are_taken_in_too(self, restored: bool) -> None:
         rig = Rig()

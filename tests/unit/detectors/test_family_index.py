@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.family_index import FamilyIndex
+from tests.unit.detectors.kept import Kept
 
 
 def array(values: list[int]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
@@ -78,6 +79,18 @@ def test_finds_alike_before_and_after_entries_move_to_the_larger_part() -> None:
         if number % 97 == 0:
             assert (0, number) in match(index, [signature])
             assert (0, 0) in match(index, [signatures[0]])
+
+
+def test_the_marked_blocks_are_all_that_changed() -> None:
+    index, kept = FamilyIndex(90, 0.5), Kept()
+    for number in range(400):
+        index.add(number, array([number, number + 1]))
+        if number % 7 == 0:
+            kept.take(index)
+    kept.take(index)
+    other = FamilyIndex(90, 0.5)
+    other.restore_parts(kept.blocks)
+    assert other.snapshot() == index.snapshot()
 
 
 def test_snapshot() -> None:

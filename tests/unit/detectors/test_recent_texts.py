@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from detectors.recent_texts import RecentTexts, Who
 from detectors.text import Ragged
+from tests.unit.detectors.kept import Kept
 
 
 def ragged(rows: Iterable[Iterable[int]]) -> Ragged:
@@ -55,11 +56,13 @@ def test_the_oldest_tick_goes_first_and_the_latest_stays_whatever_its_size() -> 
     st.integers(5, 60),
 )
 def test_finds_what_a_plain_search_of_the_held_ticks_finds(ticks: list[list[list[int]]], limit: int) -> None:
-    recent, held = RecentTexts(limit, 0.5), list[list[tuple[str, list[int]]]]()
+    recent, held, kept = RecentTexts(limit, 0.5), list[list[tuple[str, list[int]]]](), Kept()
+    kept.take(recent)
     for n, texts in enumerate(ticks):
         named = [(f"{n}-{i}", text) for i, text in enumerate(texts)]
         recent.add(ragged(text for _, text in named), [who(name) for name, _ in named])
         held += [named] if named else []
+        kept.take(recent)
         while len(held) > 1 and sum(1 + len(text) for tick in held for _, text in tick) > limit:
             held.pop(0)
     wanted = {1, 2, 3}
@@ -69,3 +72,5 @@ def test_finds_what_a_plain_search_of_the_held_ticks_finds(ticks: list[list[list
     other.restore(recent.snapshot())
     assert found(other, *wanted) == expected
     assert other.snapshot() == recent.snapshot()
+    other.restore_parts(kept.blocks)
+    assert other.snapshot() == recent.snapshot(), "the marked blocks are all that changed"

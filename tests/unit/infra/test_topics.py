@@ -9,12 +9,13 @@ import pytest
 from infra.topics import TopicError, load_topics, plan_topics
 
 ACCOUNT_TOPICS = {"requests", "responses", "accounts"}
+LANES = ACCOUNT_TOPICS | {"detect_state"}
 
 
 def test_account_topics_share_one_partition_count() -> None:
     topics = load_topics()
-    assert {role for role, topic in topics.items() if topic.scales} == ACCOUNT_TOPICS
-    assert {topics[role].partitions for role in ACCOUNT_TOPICS} == {4}
+    assert {role for role, topic in topics.items() if topic.scales} == LANES
+    assert {topics[role].partitions for role in LANES} == {4}
     assert {role for role, topic in topics.items() if topic.partitions == 1} == {
         "control", "evidence", "verdicts", "dead_letters",
     }  # fmt: skip

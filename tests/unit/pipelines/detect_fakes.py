@@ -5,12 +5,15 @@ Everything that leaves the loop is written into one journal, so that a test can 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
+import structlog
 
+from detectors.blocks import Blocks, Part, whole, whole_of
 from pipelines.detect.control import Control
 from pipelines.detect.intake import Intake
 from pipelines.detect.loop import DetectLoop
@@ -86,6 +89,7 @@ class FakeLane:
         self.partition = partition
         self.open: dict[int, list[str]] = {}
         self.seen: list[str] = []
+        self.done: list[str] = []
         self.late: list[str] = []
         self.closed = 0
         self.most_pending = 0
@@ -108,11 +112,22 @@ class FakeLane:
     def close_until(self, watermark: int) -> Iterator[TickOutput]:
         for end in sorted(end for end in self.open if end <= watermark):
             ids = self.open.pop(end)
+            self.done += ids
             self.closed = end
             yield Tick(end, [Watermark(source=self.partition, ts=end)], ids)
 
     def flush(self) -> Iterator[TickOutput]:
         yield from self.close_until(max(self.open, default=0))
+
+    @property
+    def layout(self) -> str:
+        return "fake lane"
+
+    def parts(self) -> dict[str, Part]:
+        return {"lane": whole(msgspec.msgpack.encode((self.closed, self.done)))}
+
+    def restore_parts(self, parts: Blocks) -> None:
+        self.closed, self.done = msgspec.msgpack.decode(whole_of(parts["lane"]), type=tuple[int, list[str]])
 
 
 def name_of(event: Event) -> str:
@@ -131,7 +146,7 @@ def name_of(event: Event) -> str:
 
 @dataclass
 class FakeSource:
-    """Topics in memory, one member of a group; `fail_commit` and `refuse_commit` play the broker's moods."""
+    """Topics in memory, one member of a group."""
 
     journal: Journal
     records: dict[TopicPartition, list[tuple[bytes | None, bytes | None]]] = field(default_factory=dict)
@@ -139,8 +154,6 @@ class FakeSource:
     positions: dict[TopicPartition, int] = field(default_factory=dict)
     paused: set[TopicPartition] = field(default_factory=set)
     pending_changes: list[Change] = field(default_factory=list)
-    fail_commit: bool = False
-    refuse_commit: bool = False
     away: bool = False
     unread_at_once: int = 10_000
     _kept: dict[TopicPartition, int] = field(default_factory=dict)
@@ -202,15 +215,6 @@ class FakeSource:
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
         self.paused -= set(partitions)
 
-    def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
-        if self.fail_commit:
-            raise BoomError("commit")
-        if self.refuse_commit:
-            return False
-        self.journal.append(("commit", dict(offsets)))
-        self.stored.update(offsets)
-        return True
-
 
 @dataclass
 class FakeControlSource:
@@ -236,29 +240,74 @@ class FakeControlSource:
 
 
 @dataclass
-class FakeOutputs:
-    """Writes into the journal; `fail_at` names the call that fails."""
+class FakeChangelog:
+    """Transactions and state in memory; `fail_at` names the call that fails, `refuse` plays a rebalance.
+
+    What is committed comes into the journal, in its order, and `state` holds the newest record of each key.
+    """
 
     journal: Journal
+    source: FakeSource
+    state: dict[int, dict[bytes, bytes]] = field(default_factory=dict)
     fail_at: str | None = None
+    refuse: bool = False
+    owners: dict[int, int] = field(default_factory=dict)
+    takes: Callable[[], None] = lambda: None
+    group: str = "group"
 
-    def _do(self, name: str, *what: Any) -> None:
-        if self.fail_at == name:
+    def open(self, partition: int) -> FakeWriter:
+        self.owners[partition] = self.owners.get(partition, 0) + 1
+        return FakeWriter(self, partition, self.owners[partition])
+
+    def read(self, partition: int) -> dict[bytes, bytes]:
+        return dict(self.state.get(partition, {}))
+
+
+@dataclass
+class FakeWriter:
+    """One partition's transaction."""
+
+    log: FakeChangelog
+    partition: int
+    owner: int
+    queued: Journal = field(default_factory=list)
+
+    def _put(self, name: str, *what: Any) -> None:
+        if self.log.fail_at == name:
             raise BoomError(name)
-        self.journal.append((name, *what))
+        self.queued.append((name, *what))
 
     def put_letter(self, letter: DeadLetter) -> None:
-        self._do("letter", letter)
+        self._put("letter", letter)
 
     def put_evidence(self, evidence: Evidence) -> None:
-        self._do("evidence", evidence)
+        self._put("evidence", evidence)
 
     def put_tick(self, output: TickOutput) -> None:
         assert isinstance(output, Tick)
-        self._do("tick", output.tick, sorted(output.ids))
+        self._put("tick", output.tick, sorted(output.ids))
 
-    def flush(self) -> None:
-        self._do("flush")
+    def put_state(self, key: bytes, value: bytes | None) -> None:
+        self._put("state", self.partition, key, value)
+
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
+        self._put("commit", dict(offsets))
+        self.log.takes()
+        queued, self.queued = self.queued, []
+        if self.log.refuse or self.log.owners[self.partition] != self.owner:
+            return False
+        self.log.journal += queued
+        self.log.source.stored.update(offsets)
+        held = self.log.state.setdefault(self.partition, {})
+        for entry in queued:
+            if entry[0] == "state" and entry[3] is None:
+                held.pop(entry[2], None)
+            elif entry[0] == "state":
+                held[entry[2]] = entry[3]
+        return True
+
+    def close(self) -> None:
+        self.queued = []
 
 
 class Rig:
@@ -268,11 +317,11 @@ class Rig:
         self.journal: Journal = []
         self.source = FakeSource(self.journal)
         self.control = FakeControlSource()
-        self.outputs = FakeOutputs(self.journal)
+        self.changelog = FakeChangelog(self.journal, self.source)
         self.builder = FakeBuilder()
         self.clock = FakeClock()
         self.lanes: list[FakeLane] = []
-        self.settings = StreamSettings(**{"idle_close_ms": 2_000, "max_skew_ms": 5_000, **settings})
+        self.settings = StreamSettings(**{"idle_close_ms": 2_000, "max_skew_ms": 5_000, "checkpoint_ms": 0, **settings})
         self.loop = self.restart()
 
     def restart(self) -> DetectLoop:
@@ -288,9 +337,10 @@ class Rig:
             topics=TOPICS,
             builder=self.builder,
             new_lane=self._lane,
-            outputs=self.outputs,
+            changelog=self.changelog,
             settings=self.settings,
             steady=self.clock,
+            log=structlog.get_logger(),
         )
         return self.loop
 

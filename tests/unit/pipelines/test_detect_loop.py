@@ -15,14 +15,15 @@ REQUESTS: TopicPartition = ("requests", 0)
 RESPONSES: TopicPartition = ("responses", 0)
 
 
-def test_dead_letters_then_ticks_then_flush_then_offsets() -> None:
+def test_dead_letters_then_ticks_then_state_then_offsets() -> None:
     rig = Rig()
     rig.source.append("requests", 0, b"not json")
     fill(rig, 30)
     rig.source.assign(0)
     rig.step()
     kinds = [entry[0] for entry in rig.journal]
-    assert kinds == ["letter", "evidence", "tick", "tick", "flush", "commit"]
+    assert kinds == ["evidence", "commit", "letter", "tick", "tick", "state", "state", "commit"]
+    assert [entry[2] for entry in rig.entries("state")] == [b"lane:0", b"head"]
 
 
 def test_nothing_is_committed_past_an_open_tick() -> None:
@@ -58,19 +59,17 @@ def test_an_early_record_among_later_ones_holds_its_own_offset_back() -> None:
     assert rig.source.stored == {REQUESTS: 5, RESPONSES: 2}
 
 
-@pytest.mark.parametrize("step", ["letter", "evidence", "tick", "flush", "commit"])
+@pytest.mark.parametrize("step", ["evidence", "letter", "tick", "state", "commit"])
 def test_a_failure_at_any_step_commits_nothing_and_a_restart_loses_nothing(step: str) -> None:
     rig = Rig()
     rig.source.append("requests", 0, b"{")
     fill(rig, 30)
     rig.source.assign(0)
-    rig.outputs.fail_at = step
-    rig.source.fail_commit = step == "commit"
+    rig.changelog.fail_at = step
     with pytest.raises(BoomError):
         rig.step()
     assert rig.source.stored == {}
-    rig.outputs.fail_at = None
-    rig.source.fail_commit = False
+    rig.changelog.fail_at = None
     rig.restart()
     rig.source.assign(0)
     drain(rig)

@@ -15,7 +15,7 @@ from pipelines.detect.intake import Intake
 from pipelines.detect.kafka_source import Rebalances
 from pipelines.detect.merge import PartitionMerge, TopicReader
 from pipelines.detect.offsets import PendingOffsets
-from pipelines.detect.outputs import KafkaOutputs
+from pipelines.detect.outputs import KafkaWriter
 from pipelines.detect.ports import Change, Envelope
 from pipelines.detect.worker import stop_on_signals
 from schemas.activity import ACTIVITY_DECODER, Activity
@@ -179,13 +179,13 @@ class Sent:
     """Records what was sent."""
 
     def __init__(self) -> None:
-        self.records: list[tuple[str, bytes | None, bytes, int | None]] = []
-        self.flushes = 0
+        self.records: list[tuple[str, bytes | None, bytes | None, int | None]] = []
+        self.commits: list[tuple[dict[Any, int], Any]] = []
 
     def send(
         self,
         topic: str,
-        value: bytes,
+        value: bytes | None,
         *,
         key: bytes | None = None,
         headers: Sequence[tuple[str, bytes]] = (),
@@ -193,8 +193,9 @@ class Sent:
     ) -> None:
         self.records.append((topic, key, value, partition))
 
-    def flush(self) -> None:
-        self.flushes += 1
+    def commit(self, offsets: dict[Any, int], group: Any) -> bool:
+        self.commits.append((offsets, group))
+        return True
 
 
 def alert(**changes: Any) -> Alert:
@@ -225,9 +226,8 @@ def alert(**changes: Any) -> Alert:
 
 def test_outputs_go_to_their_topics_under_their_keys() -> None:
     sent = Sent()
-    outputs = KafkaOutputs(
-        sent, {role: f"t.{role}" for role in ("evidence", "alerts", "signals", "activity", "dead_letters")}
-    )
+    roles = ("evidence", "alerts", "signals", "activity", "dead_letters", "detect_state")
+    writer = KafkaWriter(sent, {role: f"t.{role}" for role in roles}, 2, lambda: "the member")
     finding = Signal(
         ts=5,
         request_id=None,
@@ -250,18 +250,21 @@ def test_outputs_go_to_their_topics_under_their_keys() -> None:
         reasoning_tokens=None,
     )
     mark = Watermark(source=3, ts=5)
-    outputs.put_tick(Tick(5, [mark], [], [finding], [alert()], [row]))
-    outputs.flush()
-    (alerts, signals, activity, evidence) = sent.records
+    writer.put_tick(Tick(5, [mark], [], [finding], [alert()], [row]))
+    writer.put_state(b"head", b"state")
+    writer.put_state(b"gone:0", None)
+    assert writer.commit({("requests", 2): 7})
+    (alerts, signals, activity, evidence, *state) = sent.records
     assert alerts[:2] == ("t.alerts", b"al-1")
-    assert ALERT_DECODER.decode(alerts[2]) == alert()
+    assert ALERT_DECODER.decode(alerts[2] or b"") == alert()
     assert signals[:2] == ("t.signals", b"c9")
-    assert SIGNAL_DECODER.decode(signals[2]) == finding
+    assert SIGNAL_DECODER.decode(signals[2] or b"") == finding
     assert activity[:2] == ("t.activity", b"a")
-    assert ACTIVITY_DECODER.decode(activity[2]) == row
+    assert ACTIVITY_DECODER.decode(activity[2] or b"") == row
     assert (evidence[0], evidence[1], evidence[3]) == ("t.evidence", None, 0)
-    assert EVIDENCE_DECODER.decode(evidence[2]) == mark
-    assert sent.flushes == 1
+    assert EVIDENCE_DECODER.decode(evidence[2] or b"") == mark
+    assert state == [("t.detect_state", b"head", b"state", 2), ("t.detect_state", b"gone:0", None, 2)]
+    assert sent.commits == [({("requests", 2): 7}, "the member")]
 
 
 def test_a_signal_asks_for_a_stop_and_the_handlers_come_back() -> None:

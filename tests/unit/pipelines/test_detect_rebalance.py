@@ -50,6 +50,7 @@ def test_a_new_lane_reads_from_what_the_other_worker_committed_not_from_its_own_
     rig.step()
     rig.source.revoke()
     rig.source.stored |= {REQUESTS: 22, RESPONSES: 21}
+    rig.changelog.state.clear()
     rig.source.assign(0)
     drain(rig)
     assert len(rig.lanes) == 2
@@ -67,6 +68,7 @@ def test_a_partition_that_another_worker_read_on_starts_with_a_new_lane() -> Non
     rig.step()
     rig.source.revoke()
     rig.source.stored[REQUESTS] = 23
+    rig.changelog.state.clear()
     rig.source.assign(0)
     drain(rig)
     assert len(rig.lanes) == 2
@@ -105,11 +107,11 @@ def test_a_refused_commit_is_tried_again_and_is_no_failure() -> None:
     rig = Rig()
     fill(rig, 25)
     rig.source.assign(0)
-    rig.source.refuse_commit = True
+    rig.changelog.refuse = True
     rig.step()
     assert rig.source.stored == {}
     assert rig.loop.counters.refused_commits == 1
-    rig.source.refuse_commit = False
+    rig.changelog.refuse = False
     rig.step(seconds=0.1)
     assert rig.source.stored == {REQUESTS: 20, RESPONSES: 20}
 
