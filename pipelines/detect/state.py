@@ -40,6 +40,7 @@ class PartitionState:
         committed: dict[TopicPartition, int | None],
         checkpoint: Checkpoint,
         *,
+        began: float,
         closed: int = 0,
     ) -> None:
         self.partition = partition
@@ -53,7 +54,8 @@ class PartitionState:
         self.announced: Watermark | None = None
         self.said: list[Said] = []
         self.letters: list[DeadLetter] = []
-        self._written_at = float("-inf")
+        # What was taken over is what the last checkpoint had.
+        self._written_at = began
         self._took_s = 0.0
         self._held = 0
         self._changed = True
