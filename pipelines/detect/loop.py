@@ -250,9 +250,7 @@ class DetectLoop:
             max_skew_ms=self._settings.max_skew_ms,
             max_pending=self._settings.max_pending_events,
         )
-        state = PartitionState(
-            number, lane, merge, offsets, committed, checkpoint, began=self._steady(), closed=closed
-        )
+        state = PartitionState(number, lane, merge, offsets, committed, checkpoint, began=self._steady(), closed=closed)
         history = self._control.history(number)
         if history:
             state.lane.offer(self._builder.build(history))

@@ -283,11 +283,11 @@ def test_a_checkpoint_waits_for_its_interval_and_a_stop_does_not() -> None:
     rig.source.assign(0)
     rig.step()
     fill(rig, 25, start=25)
-    rig.journal.clear()
     rig.step(seconds=1.0)
-    assert rig.journal == []
+    assert not rig.entries("tick"), "what is new waits, after a start too"
+    rig.journal.clear()
     rig.loop.finish()
-    assert [entry[0] for entry in rig.journal] == ["tick", "tick", "state", "state", "commit"]
+    assert [kind for kind, _ in itertools.groupby(entry[0] for entry in rig.journal)] == ["tick", "state", "commit"]
     rig.journal.clear()
     fill(rig, 25, start=50)
     rig.step(seconds=1.0)
