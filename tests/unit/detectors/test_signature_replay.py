@@ -158,3 +158,23 @@ def test_a_foreign_signature_passes_with_no_more_than_the_stated_rate(rate: floa
     found = foreign(one, [shown("b", LATER + TICK, *(f"own{n}" for n in range(2000)))])
     passed = 2000 - found["b"]
     assert passed <= 2000 * rate + 5 * (2000 * rate) ** 0.5
+
+
+def test_a_signature_takes_a_few_bytes_of_state() -> None:
+    capacity = 500_000
+    assert stand(capacity=capacity).detector.nbytes / capacity <= 64
+
+
+@pytest.mark.slow
+def test_a_million_benign_requests_with_signatures_raise_nothing_and_a_stolen_one_is_found_at_once() -> None:
+    """Three weeks of 1,000 accounts, each answering with the signature that it was given; then one is copied."""
+    one, rounds, accounts = watched(capacity=500_000), 1000, [f"u{n:03d}" for n in range(1000)]
+    step = 21 * 24 * HOUR // rounds // TICK * TICK
+    for turn in range(rounds):
+        at = LATER + turn * step
+        given = [issued(who, at, f"{who}-{turn}") for who in accounts]
+        returned = [shown(who, at + TICK, f"{who}-{turn}", f"{who}-{max(turn - 5, 0)}") for who in accounts]
+        for events in (given, returned):
+            report = one.step(one.builder.build(events))
+            assert not len(report.findings.row), report.findings.evidence
+    assert foreign(one, [shown("u000", LATER + rounds * step, f"u001-{rounds - 1}")]) == {"u000": 1}
