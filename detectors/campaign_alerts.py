@@ -10,6 +10,9 @@ from detectors.judgement import Judgement
 from detectors.params import CampaignParams
 from schemas.alerts import MAX_ACCOUNTS_PER_MESSAGE, Alert, SignalShare
 
+JOINED: Final = "joined_campaign"
+"""Not a reason for an alert, but where a closed campaign's accounts are now."""
+
 RUNBOOK: Final = "docs/runbook.md#campaign"
 
 _ATLAS: Final[dict[str, tuple[str, ...]]] = {
@@ -22,6 +25,7 @@ _ATLAS: Final[dict[str, tuple[str, ...]]] = {
     "even_shares": ("AML.T0040",),
     "shared_infrastructure": ("AML.T0021",),
     "young_accounts": ("AML.T0021",),
+    JOINED: (),
 }
 Severity = Literal["low", "medium", "high", "critical"]
 
@@ -49,6 +53,11 @@ def record(campaign: Campaign, verdict: Judgement, params: CampaignParams) -> No
         for name, test in sorted(tests.items(), key=lambda item: (-item[1].bits, item[0]))
         if test.bits > 0
     ]
+
+
+def say_joined(campaign: Campaign, older: Campaign) -> None:
+    """Let the last message of a campaign tell which one goes on with its accounts."""
+    campaign.signals = [{"name": JOINED, "contribution": 0.0, "evidence": {"campaign": older.id}}, *campaign.signals]
 
 
 def alerts(

@@ -49,7 +49,10 @@ def harvests(member: MemberRow) -> bool:
 
 
 class Campaign(msgspec.Struct):
-    """One campaign and the evidence last told. `requests`, of each named account, is kept apart, in shards."""
+    """One campaign and the evidence last told. `requests`, of each named account, is kept apart, in shards.
+
+    `compared` is how many accounts it had when it was last compared with other campaigns.
+    """
 
     id: str
     founded: int
@@ -64,6 +67,7 @@ class Campaign(msgspec.Struct):
     evidence_accounts: int = 0
     told_requests: int = 0
     requests_total: int = 0
+    compared: int = 0
     traits: Traits = Traits()
     signals: list[dict[str, Any]] = []
     blind: list[str] = []

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from detectors import campaign_alerts, judgement, membership, reference
+from detectors import campaign_alerts, campaign_links, judgement, membership, reference
 from detectors.campaign_state import SHARDS, Campaign, Changes, Cohort, harvests, shard_of
 from detectors.coverage import KIND as COVERAGE
 from detectors.elicitation import KIND as ELICITATION
@@ -177,7 +177,55 @@ class CampaignCore:
                 grown[cohort.campaign] = None
                 if len(cohort.members) >= _GROWTH * cohort.judged_members:
                     self._rejudge(cohort, self._campaigns[cohort.campaign], tick)
-        return [alert for campaign in grown for alert in self._name(self._campaigns[campaign])]
+        alerts = [alert for campaign in grown for alert in self._name(self._campaigns[campaign])]
+        for name in grown:
+            campaign = self._campaigns[name]
+            if campaign.status != "closed" and len(campaign.requests) >= _GROWTH * campaign.compared:
+                alerts += self._unite(campaign)
+        return alerts
+
+    def _unite(self, campaign: Campaign) -> list[Alert]:
+        """Make one of campaigns with the same payers: the older one takes the younger one's accounts and cohorts."""
+        campaign.compared = len(campaign.requests)
+        benign = self._reference()
+        if benign is None:
+            return []
+        rows = campaign_links.rows_of(self._campaigns.values(), self._cohorts)
+        own = campaign_links.payers(rows.get(campaign.id, []), benign)
+        alerts: list[Alert] = []
+        for other in sorted(self._campaigns.values(), key=lambda c: (c.founded, c.id)):
+            if other.id == campaign.id or other.status == "closed":
+                continue
+            theirs = campaign_links.payers(rows.get(other.id, []), benign)
+            if campaign_links.is_paid_by(own, len(campaign.requests), set(theirs)) or campaign_links.is_paid_by(
+                theirs, len(other.requests), set(own)
+            ):
+                older, younger = sorted((campaign, other), key=lambda c: (c.founded, c.id))
+                alerts += self._absorb(older, younger, benign)
+                campaign, own = older, own + theirs
+        return alerts
+
+    def _absorb(self, campaign: Campaign, younger: Campaign, benign: Reference) -> list[Alert]:
+        campaign_alerts.say_joined(younger, campaign)
+        alerts = campaign_alerts.alerts(younger, [], self._newest, self._config_version, closing=True)
+        moved = sorted(younger.requests)
+        for account in moved:
+            self._campaign_of[account] = campaign.id
+            self._changes.mark(f"named:{campaign.id}:{shard_of(account)}")
+            self._changes.mark(f"named:{younger.id}:{shard_of(account)}")
+        for name in younger.cohorts:
+            if name in self._cohorts:
+                self._cohorts[name].campaign = campaign.id
+                self._changes.mark(f"cohort:{name}")
+        campaign.requests |= younger.requests
+        campaign.requests_total += younger.requests_total
+        campaign.cohorts = sorted({*campaign.cohorts, *younger.cohorts})
+        campaign.first_seen = min(campaign.first_seen, younger.first_seen)
+        campaign.last_seen = max(campaign.last_seen, younger.last_seen)
+        younger.requests, younger.cohorts = {}, []
+        self._changes.mark(f"campaign:{younger.id}")
+        self._renew(campaign, benign)
+        return alerts + self._tell(campaign, moved)
 
     def _consider(self, cohort: Cohort, tick: int) -> bool:
         """Judge a cohort that belongs to no campaign, if it is worth another look; True if it now does.
@@ -256,10 +304,16 @@ class CampaignCore:
 
     def _benign(self, cohort: Cohort) -> Reference | None:
         """The reference without the cohort's members; None while the population is too small."""
+        benign = self._reference()
+        benign = None if benign is None else benign.without(cohort.members)
+        return benign if benign is not None and len(benign) >= self._population_params.min_accounts else None
+
+    def _reference(self) -> Reference | None:
+        """Accounts that no campaign has; None while they are too few."""
         if self._pool is None:
             rows = (row for p in self._populations.values() for row in p.rows.values())
             self._pool = reference.Pool(rows, self._population_params.sample, self._campaign_of)
-        benign = self._pool.reference().without(cohort.members)
+        benign = self._pool.reference()
         return benign if len(benign) >= self._population_params.min_accounts else None
 
     def _rates(self, benign: Reference) -> dict[str, float]:

@@ -104,6 +104,18 @@ def named(alerts: Iterable[Alert]) -> list[str]:
     return [account for alert in alerts for account in alert.accounts]
 
 
+def elsewhere(members: Iterable[MemberRow], *, but: str | None = None) -> list[MemberRow]:
+    """The same pool with other payments, sign-up places and networks; `but` one of them stays."""
+    fields = [field for field in ("payment", "signup", "ip_prefix") if field != but]
+    return [
+        MemberRow(
+            msgspec.structs.replace(one.row, **{field: getattr(one.row, field) + 10_000 for field in fields}),
+            *msgspec.structs.astuple(one)[1:],
+        )
+        for one in members
+    ]
+
+
 class TestAlerts:
     def test_a_pool_is_a_campaign_and_its_accounts_are_named(self) -> None:
         (alert,) = decided(ready(), cohort(pool(40), tick=at(1), skeleton="do ⟨…⟩ well"), tick=at(1))
@@ -216,21 +228,48 @@ class TestAlerts:
     def test_pools_that_share_nothing_are_two_campaigns(self) -> None:
         core = ready()
         (first,) = decided(core, cohort(pool(40), tick=at(1)), tick=at(1))
-        fields = ("payment", "signup", "ip_prefix")
-        other = [
-            MemberRow(
-                msgspec.structs.replace(one.row, **{field: getattr(one.row, field) + 10_000 for field in fields}),
-                one.requests,
-                one.elicit_strong,
-                0,
-                START,
-                START,
-            )
-            for one in pool(40, prefix="other")
-        ]
+        other = elsewhere(pool(40, prefix="other"))
         (second,) = decided(core, cohort(other, key="k2", tick=at(2)), tick=at(2))
         assert first.campaign_id != second.campaign_id
         assert first.alert_id != second.alert_id
+
+    def test_campaigns_with_the_same_payers_become_one(self) -> None:
+        core = ready()
+        (first,) = decided(core, cohort(pool(40), tick=at(1)), tick=at(1))
+        apart = elsewhere(pool(40, prefix="other"))
+        (second,) = decided(core, cohort(apart, key="k2", tick=at(2)), tick=at(2))
+        assert second.campaign_id != first.campaign_id
+        # Now the second pool turns out to be paid for by the payers of the first.
+        more = elsewhere(pool(60, prefix="more"), but="payment")
+        *_, closed, joined = decided(core, cohort([*apart, *more], key="k2", tick=at(3)), tick=at(3))
+        assert (closed.campaign_id, closed.status, closed.accounts) == (second.campaign_id, "closed", [])
+        assert closed.signals[0].evidence == {"campaign": first.campaign_id}
+        assert (joined.campaign_id, joined.status) == (first.campaign_id, "updated")
+        assert set(joined.accounts) == {one.row.account for one in (*apart, *more)}
+        assert joined.accounts_total == 140
+        assert joined.requests_total == sum(one.requests for one in (*pool(40), *apart, *more))
+        # What the second one's cohort does from now on is the first one's.
+        restored = make_core()
+        restored.restore(core.snapshot())
+        for stage in (core, restored):
+            (later_,) = decided(
+                stage, cohort(elsewhere(pool(5, prefix="late"), but="payment"), key="k2", tick=at(4)), tick=at(4)
+            )
+            assert (later_.campaign_id, len(later_.accounts)) == (first.campaign_id, 5)
+
+    def test_pools_that_rent_the_same_networks_stay_two_campaigns(self) -> None:
+        core = ready()
+        (first,) = decided(core, cohort(pool(40), tick=at(1)), tick=at(1))
+        other = elsewhere(pool(80, prefix="other"))
+        (second,) = decided(core, cohort(other[:40], key="k2", tick=at(2)), tick=at(2))
+        rented = [
+            MemberRow(msgspec.structs.replace(one.row, ip_prefix=700 + n // 5), *msgspec.structs.astuple(one)[1:])
+            for n, one in enumerate(other[40:])
+        ]
+        (third,) = decided(core, cohort([*other[:40], *rented], key="k2", tick=at(3)), tick=at(3))
+        assert third.campaign_id == second.campaign_id != first.campaign_id
+        assert third.accounts_total == 80
+        assert [campaign.status for campaign in core.campaigns.values()] == ["new", "updated"]
 
     def test_without_a_population_nothing_is_called(self) -> None:
         core = make_core()

@@ -1,0 +1,54 @@
+"""Are two campaigns one operator's? Told from who pays.
+
+Networks, sign-up places and clients are rented: pools that have nothing to do with each other meet on them. A payment
+has one payer. So campaigns that were found apart, each by a text of its own, are one where those who pay for the
+accounts of the one pay for the other's as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final
+
+from detectors.campaign_state import Campaign, Cohort
+from detectors.reference import Reference
+from schemas.evidence import AccountRow
+
+_LEAST: Final = 3  # accounts whose payer pays for the other campaign too
+_SHARE: Final = 0.5  # of the accounts have a payment, and of these have one that the other campaign has
+_RARE: Final = 0.01  # a payment of more benign accounts is a reseller's or a method's, and not a payer's
+
+
+def rows_of(campaigns: Iterable[Campaign], cohorts: Mapping[str, Cohort]) -> dict[str, list[AccountRow]]:
+    """What is known of the accounts of each campaign, by its id; each account once."""
+    out = {}
+    for campaign in campaigns:
+        known: dict[str, AccountRow] = {}
+        for cohort in [cohorts[name] for name in campaign.cohorts if name in cohorts]:
+            for account in campaign.requests:
+                member = cohort.members.get(account)
+                if member is not None:
+                    known[account] = member.row
+        out[campaign.id] = list(known.values())
+    return out
+
+
+def payers(rows: Sequence[AccountRow], reference: Reference) -> list[int]:
+    """The payment of each account that has one, but for those that many benign accounts have."""
+    values = (row.payment for row in rows)
+    return [value for value in values if value is not None and reference.frequency("payment", value) <= _RARE]
+
+
+def is_paid_by(own: Sequence[int], accounts: int, others: Collection[int]) -> bool:
+    """Do the payers of another campaign pay for this one?
+
+    Args:
+        own: see :func:`payers`.
+        accounts: of this campaign, with a payment and without.
+        others: payments of the other campaign's accounts.
+
+    >>> is_paid_by([1, 1, 2, 2, 3], 8, {1, 2, 9}), is_paid_by([1, 1, 2, 2, 3], 12, {1, 2, 9})
+    (True, False)
+    """
+    shared = sum(value in others for value in own)
+    return shared >= max(_LEAST, _SHARE * len(own)) and len(own) >= _SHARE * accounts
