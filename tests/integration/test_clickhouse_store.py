@@ -63,6 +63,17 @@ ALERTS = [
     alert(2),
     alert(3, status="closed", severity="medium", accounts=[]),
     alert(1, alert_id="campaign-2", campaign_id="c2", accounts=["a10", "z1"], severity="critical"),
+    alert(2, alert_id="campaign-2", campaign_id="c2", accounts=["p1", "p2"], severity="critical"),
+    alert(1, alert_id="part-1", campaign_id="c4", accounts=["p1", "p2"], severity="low"),
+    alert(
+        2,
+        alert_id="part-1",
+        campaign_id="c4",
+        accounts=[],
+        severity="low",
+        status="closed",
+        signals=[SignalShare(name="joined_campaign", contribution=0.0, evidence={"campaign": "c2"})],
+    ),
     alert(1, alert_id="shadow-1", campaign_id="c3", accounts=["s1"], shadow=True),
     alert(1, alert_id="account-1", kind="account", campaign_id=None, accounts=["lone"], blind=[]),
 ]
@@ -99,7 +110,7 @@ LETTERS = [
 
 
 def fill(store: Store) -> None:
-    assert store.insert_alerts(ALERTS) == 6
+    assert store.insert_alerts(ALERTS) == len(ALERTS)
     assert store.insert_signals(SIGNALS) == 5
     assert store.insert_activity(ACTIVITY) == 5
     assert store.insert_dead_letters(LETTERS) == 2
@@ -148,7 +159,7 @@ def test_every_named_query_answers(store: Store) -> None:
     answers = everything(store)
     for name, rows in answers.items():
         assert rows, f"{name} found nothing in data made for it"
-    assert [row["campaign"] for row in answers["campaigns"]] == ["c2", "c1"]
+    assert [row["campaign"] for row in answers["campaigns"]] == ["c2", "c1", "c4"]
     c1 = answers["campaigns"][1]
     assert (c1["status"], c1["accounts_total"], c1["score"]) == ("closed", 9, 0.75)
     members = {row["account"]: row for row in answers["campaign_members"]}
@@ -168,8 +179,16 @@ def test_every_named_query_answers(store: Store) -> None:
     sides = {row["side"]: row for row in answers["named_against_others"]}
     assert (sides["named"]["accounts"], sides["others"]["accounts"]) == (2, 1)
     assert sides["others"]["output_tokens_a_day"] is None
-    assert {row["alert_id"] for row in answers["alerts_last_day"]} == {"campaign-1", "campaign-2", "account-1"}
+    assert {row["alert_id"] for row in answers["alerts_last_day"]} == {
+        "campaign-1",
+        "campaign-2",
+        "part-1",
+        "account-1",
+    }
     assert [(row["account"], row["campaigns"]) for row in answers["shared_accounts"]] == [("a10", ["c1", "c2"])]
+    assert [(row["campaign"], row["part_of"]) for row in answers["campaigns_joined"]] == [("c4", "c2")]
+    assert set(store.query("campaign_members", {"campaign": "c2"})["account"]) == {"a10", "z1", "p1", "p2"}
+    assert not len(store.query("campaign_members", {"campaign": "c4"})), "its accounts are the other campaign's now"
     assert sum(row["messages"] for row in answers["dead_letters"]) == 2
 
 
@@ -239,12 +258,12 @@ def test_an_edited_or_missing_migration_is_refused(shared_endpoint: Endpoint, da
         with pytest.raises(MigrationError, match=r"0002_signals_activity\.sql: applied .* no such file"):
             migrate(client, folder=folder)
         edited.write_text(text)
-        (folder / "0005_more.sql").write_text(
+        (folder / "9001_more.sql").write_text(
             "CREATE TABLE more ${on_cluster} (a Int8) ENGINE = ${replacing} ORDER BY a;"
         )
-        assert migrate(client, folder=folder) == ["0005_more.sql"]
-        (folder / "0005_other.sql").write_text("SELECT 1;")
-        with pytest.raises(MigrationError, match=r"0005_other\.sql: the number is taken by 0005_more\.sql"):
+        assert migrate(client, folder=folder) == ["9001_more.sql"]
+        (folder / "9001_other.sql").write_text("SELECT 1;")
+        with pytest.raises(MigrationError, match=r"9001_other\.sql: the number is taken by 9001_more\.sql"):
             migrate(client, folder=folder)
 
 
