@@ -19,7 +19,7 @@ from pipelines.simulate.ordinary import genuine, texts_of
 from pipelines.simulate.scenario import LookAlike
 from pipelines.simulate.stream import Actor, Call
 from pipelines.simulate.world import World
-from schemas.events import Event, Message, Params, Request
+from schemas.events import Event, Message, Params, Request, Response
 
 SHORT: Final = Style(output=70.0, reasoning=80.0)
 MIDDLE: Final = Style(output=260.0, reasoning=200.0)
@@ -220,11 +220,15 @@ def _pushes(world: World, look: LookAlike, person: Person, rng: Random) -> Itera
         for _ in range(rng.randrange(3, 2 * turns - 3)):
             made = list(send(rng, person, moment, history, system=CI_SYSTEM, tools=CI_TOOLS, style=SHORT))
             events += made
-            moment = made[-1].ts + int(rng.lognormvariate(math.log(8_000), 0.6))
+            last = made[-1]
+            # An agent goes on from what it was answered, and stops where it was not.
+            if not isinstance(last, Response) or last.text is None:
+                break
+            moment = last.ts + int(rng.lognormvariate(math.log(8_000), 0.6))
             output = "\n".join(rng.choices(lines, k=3))
             history = [
                 *history,
-                Message(role="assistant", content=f"{rng.choice(CI_TOOLS)}: {rng.choice(lines)}"),
+                Message(role="assistant", content=last.text),
                 Message(role="tool", content=f"exit {rng.randrange(2)}\n{output}"),
             ]
         yield Call(events)

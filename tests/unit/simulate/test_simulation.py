@@ -360,6 +360,25 @@ def test_gateways_name_end_users_and_routers_carry_foreign_turns() -> None:
     assert len(homes) > 20
 
 
+def test_honest_histories_hold_what_was_answered_but_for_routers() -> None:
+    simulation, events = run()
+    kinds = dict(zip(simulation.labels["account"].to_pylist(), simulation.labels["kind"].to_pylist(), strict=True))
+    answered: dict[str, set[str]] = defaultdict(set)
+    seen: Counter[str] = Counter()
+    for event in events:
+        if isinstance(event, Response) and event.text is not None:
+            answered[event.account].add(event.text)
+        elif isinstance(event, Request) and kinds[event.account] not in ("campaign", "fallback_router"):
+            for message in event.messages or ():
+                if message.role == "assistant":
+                    parts = message.content
+                    said = parts if isinstance(parts, str) else "".join(part.text or "" for part in parts or ())
+                    assert said in answered[event.account], kinds[event.account]
+                    seen[kinds[event.account]] += 1
+    assert seen["ci_agent"] > 50
+    assert seen["ordinary"] > 10
+
+
 def test_accounts_and_days_can_be_given() -> None:
     simulation = generate(load_scenario("small"), prompts=PROMPTS, accounts=7, days=0.5)
     assert Counter(simulation.labels["kind"].to_pylist())["ordinary"] == 7
