@@ -7,7 +7,7 @@ accounts of the one pay for the other's as well.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from detectors.campaign_state import Campaign, Cohort
@@ -15,7 +15,10 @@ from detectors.reference import Reference
 from schemas.evidence import AccountRow
 
 _LEAST: Final = 3  # accounts whose payer pays for the other campaign too
-_SHARE: Final = 0.5  # of the accounts have a payment, and of these have one that the other campaign has
+_SHARE: Final = 0.5  # of the smaller side's accounts have a payment, and of these have one that the other side has
+# Of the other side's accounts with a payment, so that a few of another pool, which a common phrase brought into a
+# campaign, do not bring their whole pool after them.
+_BACK: Final = 0.2
 _RARE: Final = 0.01  # a payment of more benign accounts is a reseller's or a method's, and not a payer's
 
 
@@ -39,16 +42,23 @@ def payers(rows: Sequence[AccountRow], reference: Reference) -> list[int]:
     return [value for value in values if value is not None and reference.frequency("payment", value) <= _RARE]
 
 
-def is_paid_by(own: Sequence[int], accounts: int, others: Collection[int]) -> bool:
+def same_payers(ours: Sequence[int], accounts: int, theirs: Sequence[int]) -> bool:
     """Do the payers of another campaign pay for this one?
 
     Args:
-        own: see :func:`payers`.
+        ours: payments of this campaign's accounts, see :func:`payers`.
         accounts: of this campaign, with a payment and without.
-        others: payments of the other campaign's accounts.
+        theirs: payments of the other campaign's accounts.
 
-    >>> is_paid_by([1, 1, 2, 2, 3], 8, {1, 2, 9}), is_paid_by([1, 1, 2, 2, 3], 12, {1, 2, 9})
+    >>> same_payers([1, 1, 2, 2, 3], 8, [1, 2, 9]), same_payers([1, 1, 2, 2, 3], 12, [1, 2, 9])
     (True, False)
+    >>> same_payers([1, 1, 2, 2, 3], 8, [1, 2, *range(10, 30)])
+    False
     """
-    shared = sum(value in others for value in own)
-    return shared >= max(_LEAST, _SHARE * len(own)) and len(own) >= _SHARE * accounts
+    known, other = set(ours), set(theirs)
+    shared = sum(value in other for value in ours)
+    return (
+        len(ours) >= _SHARE * accounts
+        and shared >= max(_LEAST, _SHARE * len(ours))
+        and sum(value in known for value in theirs) >= _BACK * len(theirs)
+    )

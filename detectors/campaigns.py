@@ -197,8 +197,8 @@ class CampaignCore:
             if other.id == campaign.id or other.status == "closed":
                 continue
             theirs = campaign_links.payers(rows.get(other.id, []), benign)
-            if campaign_links.is_paid_by(own, len(campaign.requests), set(theirs)) or campaign_links.is_paid_by(
-                theirs, len(other.requests), set(own)
+            if campaign_links.same_payers(own, len(campaign.requests), theirs) or campaign_links.same_payers(
+                theirs, len(other.requests), own
             ):
                 older, younger = sorted((campaign, other), key=lambda c: (c.founded, c.id))
                 alerts += self._absorb(older, younger, benign)
