@@ -7,12 +7,11 @@ accounts of the one pay for the other's as well.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from detectors.campaign_state import Campaign, Cohort
 from detectors.reference import Reference
-from schemas.evidence import AccountRow
 
 _LEAST: Final = 3  # accounts whose payer pays for the other campaign too
 _SHARE: Final = 0.5  # of the smaller side's accounts have a payment, and of these have one that the other side has
@@ -22,24 +21,15 @@ _BACK: Final = 0.2
 _RARE: Final = 0.01  # a payment of more benign accounts is a reseller's or a method's, and not a payer's
 
 
-def rows_of(campaigns: Iterable[Campaign], cohorts: Mapping[str, Cohort]) -> dict[str, list[AccountRow]]:
-    """What is known of the accounts of each campaign, by its id; each account once."""
-    out = {}
-    for campaign in campaigns:
-        known: dict[str, AccountRow] = {}
-        for cohort in [cohorts[name] for name in campaign.cohorts if name in cohorts]:
-            for account in campaign.requests:
-                member = cohort.members.get(account)
-                if member is not None:
-                    known[account] = member.row
-        out[campaign.id] = list(known.values())
-    return out
-
-
-def payers(rows: Sequence[AccountRow], reference: Reference) -> list[int]:
-    """The payment of each account that has one, but for those that many benign accounts have."""
-    values = (row.payment for row in rows)
-    return [value for value in values if value is not None and reference.frequency("payment", value) <= _RARE]
+def payers(campaign: Campaign, cohorts: Mapping[str, Cohort], reference: Reference) -> list[int]:
+    """The payment of each account of a campaign that has one, but for those that many benign accounts have."""
+    paid: dict[str, int] = {}
+    for cohort in [cohorts[name] for name in campaign.cohorts if name in cohorts]:
+        for account in campaign.requests:
+            member = cohort.members.get(account)
+            if member is not None and member.row.payment is not None:
+                paid[account] = member.row.payment
+    return [value for value in paid.values() if reference.frequency("payment", value) <= _RARE]
 
 
 def same_payers(ours: Sequence[int], accounts: int, theirs: Sequence[int]) -> bool:

@@ -180,7 +180,8 @@ class CampaignCore:
         alerts = [alert for campaign in grown for alert in self._name(self._campaigns[campaign])]
         for name in grown:
             campaign = self._campaigns[name]
-            if campaign.status != "closed" and len(campaign.requests) >= _GROWTH * campaign.compared:
+            # One that names nobody yet has nobody who pays.
+            if campaign.status != "closed" and len(campaign.requests) >= max(_GROWTH * campaign.compared, 1):
                 alerts += self._unite(campaign)
         return alerts
 
@@ -188,15 +189,14 @@ class CampaignCore:
         """Make one of campaigns with the same payers: the older one takes the younger one's accounts and cohorts."""
         campaign.compared = len(campaign.requests)
         benign = self._reference()
-        if benign is None:
+        own = [] if benign is None else campaign_links.payers(campaign, self._cohorts, benign)
+        if benign is None or not own:
             return []
-        rows = campaign_links.rows_of(self._campaigns.values(), self._cohorts)
-        own = campaign_links.payers(rows.get(campaign.id, []), benign)
         alerts: list[Alert] = []
         for other in sorted(self._campaigns.values(), key=lambda c: (c.founded, c.id)):
             if other.id == campaign.id or other.status == "closed":
                 continue
-            theirs = campaign_links.payers(rows.get(other.id, []), benign)
+            theirs = campaign_links.payers(other, self._cohorts, benign)
             if campaign_links.same_payers(own, len(campaign.requests), theirs) or campaign_links.same_payers(
                 theirs, len(other.requests), own
             ):
