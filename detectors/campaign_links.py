@@ -13,7 +13,7 @@ from typing import Final
 from detectors.campaign_state import Campaign, Cohort
 from detectors.reference import Reference
 
-_LEAST: Final = 3  # accounts whose payer pays for the other campaign too
+_LEAST: Final = 5  # accounts of either side whose payer pays for the other side too
 _SHARE: Final = 0.5  # of the smaller side's accounts have a payment, and of these have one that the other side has
 # Of the other side's accounts with a payment, so that a few of another pool, which a common phrase brought into a
 # campaign, do not bring their whole pool after them.
@@ -40,15 +40,15 @@ def same_payers(ours: Sequence[int], accounts: int, theirs: Sequence[int]) -> bo
         accounts: of this campaign, with a payment and without.
         theirs: payments of the other campaign's accounts.
 
-    >>> same_payers([1, 1, 2, 2, 3], 8, [1, 2, 9]), same_payers([1, 1, 2, 2, 3], 12, [1, 2, 9])
+    >>> same_payers([1, 1, 1, 2, 2, 3], 8, [1, 1, 1, 2, 2, 9]), same_payers([1, 1, 1, 2, 2, 3], 13, [1, 1, 1, 2, 2, 9])
     (True, False)
-    >>> same_payers([1, 1, 2, 2, 3], 8, [1, 2, *range(10, 30)])
+    >>> same_payers([1, 1, 1, 2, 2, 3], 8, [1, 1, 1, 2, 2, *range(10, 40)])
     False
     """
     known, other = set(ours), set(theirs)
-    shared = sum(value in other for value in ours)
+    shared, back = sum(value in other for value in ours), sum(value in known for value in theirs)
     return (
         len(ours) >= _SHARE * accounts
         and shared >= max(_LEAST, _SHARE * len(ours))
-        and sum(value in known for value in theirs) >= _BACK * len(theirs)
+        and back >= max(_LEAST, _BACK * len(theirs))
     )
