@@ -47,6 +47,7 @@ _COLUMNS: Final[dict[str, Any]] = {
     "probes": np.int32,
     "swept": np.int32,
     **dict.fromkeys(("cover_texts", "cover_novel", "cover_words", "mark_texts", "mark_novel", "covered"), np.int32),
+    **dict.fromkeys(("techniques", "gradings", "graded", "cleanings", "cleaned"), np.int32),
 }
 _ROW: Final = np.dtype(list(_COLUMNS.items()))
 ROW_BYTES: Final = _ROW.itemsize
@@ -209,6 +210,9 @@ class AccountTable(Blocked):
             leaked=int(c["leaked"][slot]),
             refused=int(c["refused"][slot]),
             covered=int(c["covered"][slot]),
+            techniques=int(c["techniques"][slot]),
+            graded=int(c["graded"][slot]),
+            cleaned=int(c["cleaned"][slot]),
         )
 
     def parts(self) -> dict[str, Part]:

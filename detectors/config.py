@@ -37,5 +37,6 @@ class DetectConfig:
         classifier = None
         if paraphrase is not None and params.elicitation.paraphrase.enabled:
             classifier = Classifier(Paraphrase(paraphrase), params.elicitation.paraphrase)
-        self.scanner = PatternScanner(patterns, classifier)
+        marks = params.grading.enabled or params.trace_cleaning.enabled
+        self.scanner = PatternScanner(patterns, classifier, marks=marks)
         self.hasher = KeyedHasher(hash_key)

@@ -255,6 +255,8 @@ class Lane(Blocked):
     def _signals(self, tick: Tick, detector: Detector, report: Report) -> Iterator[Signal]:
         floor = getattr(getattr(self._config.params, detector.name), "report_floor", 0.0)
         found, frame = report.findings, tick.frame
+        if not len(found.row):
+            return
         for i in np.flatnonzero(found.score >= floor).tolist():
             row = int(found.row[i])
             yield Signal(

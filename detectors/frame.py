@@ -55,7 +55,9 @@ class EventFrame(NamedTuple):
             ABSENT. names_tags: (n,) 1 if a request's texts name a tag for reasoning, else 0; ABSENT without text.
         sampling: (n,) hash of a request's combination of sampling parameters, 0 is absent; sampling_use: (n,) what
             stands out in it (see :mod:`detectors.sampling`).
-        strong, weak: (n,) bit masks of elicitation patterns, by their place in the pattern file.
+        strong, weak: (n,) bit masks of elicitation patterns, by their place in the pattern file. marks: (n,) of the
+            marks of other work, of requests that are worth a look for them, else 0. wording: (n,) hash of the sentence
+            that matches a pattern, of the user's text if it has one; 0 is none.
         paraphrase: (n,) log odds of the paraphrase classifier, the higher one of a request's texts.
         text_code, system_code: (n,) row of `shingles` and of `texts`; ABSENT without text.
         shingles: shingle hashes of the distinct texts of the frame. vocabulary: a sample of their words'
@@ -89,6 +91,8 @@ class EventFrame(NamedTuple):
     sampling_use: NDArray[np.int8]
     strong: U64
     weak: U64
+    marks: U64
+    wording: U64
     paraphrase: NDArray[np.float64]
     text_code: I64
     system_code: I64
@@ -167,6 +171,8 @@ class FrameBuilder:
     def __init__(self, config: DetectConfig) -> None:
         self._params = config.params.features
         self._sample = config.params.coverage.enabled  # the one detector that reads words
+        self._marks = config.scanner.marks
+        self._min_trace = config.params.trace_cleaning.min_chars
         self._scanner = config.scanner
         self._hash = config.hasher
 
@@ -226,6 +232,8 @@ class FrameBuilder:
             distinct, self._params.shingle_words, self._params.max_shingles, sample=self._sample
         )
         masks = self._scanner.scan(distinct)
+        names_tags = _any_of([names_tag(text) for text in distinct], text_code, system_code)
+        marks = self._marks.of_requests(distinct, masks.hints, (text_code, system_code), names_tags, self._min_trace)
         accounts = ["" if isinstance(event, Release) else event.account for event in events]
         return EventFrame(
             rank=np.fromiter((RANKS[type(event)] for event in events), np.int8, n),
@@ -246,11 +254,13 @@ class FrameBuilder:
             answered=answered,
             visible=visible,
             thought=thought,
-            names_tags=_any_of([names_tag(text) for text in distinct], text_code, system_code),
+            names_tags=names_tags,
             sampling=sampling,
             sampling_use=sampling_use,
             strong=_either(masks.strong, text_code, system_code),
             weak=_either(masks.weak, text_code, system_code),
+            marks=marks,
+            wording=_first_of(masks.wordings, text_code, system_code),
             paraphrase=_higher(masks.odds, text_code, system_code),
             text_code=text_code,
             system_code=system_code,
@@ -333,6 +343,15 @@ def _either(mask: U64, *codes: I64) -> U64:
     out = np.zeros(len(codes[0]), np.uint64)
     for code in codes:
         out |= padded[code]
+    return out
+
+
+def _first_of(value: U64, *codes: I64) -> U64:
+    """The first value that is not 0, over an event's texts."""
+    padded = np.append(value, np.uint64(0))
+    out = padded[codes[0]]
+    for code in codes[1:]:
+        out = np.where(out != 0, out, padded[code])
     return out
 
 

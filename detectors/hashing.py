@@ -76,10 +76,11 @@ def hash_strings(values: list[str]) -> U64:
     """Unkeyed 64-bit hashes of strings, for placement in sketches; shape (len(values),)."""
     out = np.empty(len(values), dtype=np.uint64)
     for i, value in enumerate(values):
-        out[i] = _hash_string(value)
+        out[i] = hash_string(value)
     return out
 
 
 @lru_cache(maxsize=262_144)
-def _hash_string(value: str) -> int:
+def hash_string(value: str) -> int:
+    """One of :func:`hash_strings`."""
     return int.from_bytes(hashlib.blake2b(value.encode(), digest_size=8).digest(), "little") or 1

@@ -192,6 +192,57 @@ class CoverageParams(FindingParams, kw_only=True, frozen=True, forbid_unknown_fi
     ] = 168.0
 
 
+class TechniqueParams(FindingParams, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One account that tries ways of asking for hidden reasoning, and is refused often."""
+
+    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = True
+    min_ways: Annotated[
+        int, Meta(ge=1, le=128, description="wordings by which an account may ask for reasoning unnoticed")
+    ] = 6
+    min_patterns: Annotated[
+        int, Meta(ge=1, le=63, description="patterns that the wordings of a sweep match between them, at least")
+    ] = 2
+    min_refused: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="refused requests of an account before they say something")
+    ] = 3
+    wait_minutes: Annotated[
+        float, Meta(gt=0, le=1440, description="a response later than this is not joined to its request")
+    ] = 15.0
+    waiting: Annotated[
+        int, Meta(ge=64, le=10_000_000, description="requests per partition that wait for their responses")
+    ] = 16_384
+    capacity: Annotated[
+        int, Meta(ge=256, le=100_000_000, description="accounts' wordings remembered, per partition")
+    ] = 50_000
+    idle_hours: Annotated[
+        float, Meta(gt=0, le=8760, description="an account that asks for nothing for longer is forgotten")
+    ] = 168.0
+
+
+class GradingParams(FindingParams, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Accounts that have answers graded or compared, as reward data is made."""
+
+    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = True
+    min_requests: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="gradings, a quarter of its requests, before an account counts")
+    ] = 10
+    min_hours: Annotated[
+        int, Meta(ge=0, le=24, description="hours of the day in which the account sends before it counts")
+    ] = 8
+
+
+class TraceCleaningParams(FindingParams, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Accounts that have reasoning, pasted in, cleaned, rewritten or judged."""
+
+    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = True
+    min_requests: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="cleanings, a quarter of its requests, before an account counts")
+    ] = 5
+    min_chars: Annotated[
+        int, Meta(ge=1, le=100_000, description="a shorter text, or block in tags, holds no trace")
+    ] = 300
+
+
 class PopulationParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """The live reference: a uniform sample of accounts, each counting once."""
 
@@ -228,6 +279,9 @@ class DetectorParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     leakage: LeakageParams = LeakageParams()
     sampling_sweep: SamplingParams = SamplingParams()
     coverage: CoverageParams = CoverageParams()
+    technique_sweep: TechniqueParams = TechniqueParams()
+    grading: GradingParams = GradingParams()
+    trace_cleaning: TraceCleaningParams = TraceCleaningParams()
     population: PopulationParams = PopulationParams()
     cohorts: CohortParams = CohortParams()
 

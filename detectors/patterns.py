@@ -39,7 +39,34 @@ class Pattern(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     cases: PatternCases
 
 
+class Mark(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One thing that work on training data has, and much other text as well: it counts for nothing alone.
+
+    The detectors of such work look at the structure of texts that have several kinds of marks.
+    """
+
+    name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{2,63}$")]
+    kind: Literal[
+        "grading_request", "grading_scale", "bare_verdict", "labelled_answer", "trace_request", "trace", "text_request"
+    ]
+    any: Annotated[list[str], Meta(min_length=1, description="hyperscan expressions over the bytes of normalised text")]
+    cases: PatternCases
+
+
+Word = Annotated[str, Meta(min_length=2, max_length=64, description="plain, as in normalised text")]
+
+
+class Hints(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Words without which a text is not searched for marks."""
+
+    judging: list[Word] = []
+    judged: list[Word] = []
+    thought: list[Word] = []
+
+
 class PatternFile(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """`patterns.toml`."""
 
     pattern: Annotated[list[Pattern], Meta(min_length=1, max_length=63)]  # one bit is the classifier's
+    hints: Hints = Hints()
+    mark: Annotated[list[Mark], Meta(max_length=64)] = []

@@ -12,6 +12,7 @@ _NAMES: Final = (
     r"(?:inner|internal)[_-]?(?:monologue|thoughts?|reasoning)|monologue|chain[_-]?of[_-]?thought|cot"
 )
 _NAMED: Final = re.compile(rf"[<\[]/?(?:{_NAMES})[>\]]")
+_BLOCK: Final = re.compile(rf"([<\[])({_NAMES})[>\]]")
 _OPENS: Final = re.compile(rf"\s*([<\[])({_NAMES})[>\]]", re.IGNORECASE)
 
 
@@ -22,6 +23,23 @@ def names_tag(text: str) -> bool:
     (True, False)
     """
     return ("<" in text or "[" in text) and _NAMED.search(text) is not None
+
+
+def tagged_block(text: str) -> int:
+    """Characters of the longest block that stands in tags for reasoning, anywhere in a normalised text.
+
+    >>> tagged_block("shorten it: <think>first the left side, then the right one</think> done")
+    42
+    >>> tagged_block("answer inside <think></think>, please")
+    0
+    """
+    longest = 0
+    for opened in _BLOCK.finditer(text):
+        end = text.find(f"{opened[1]}/{opened[2]}", opened.end())
+        if end < 0:
+            break
+        longest = max(longest, end - opened.end())
+    return longest
 
 
 def tagged_chars(text: str, *, cut: bool) -> int:

@@ -9,13 +9,16 @@ from detectors.contract import Detector
 from detectors.coverage import Coverage
 from detectors.elicitation import Elicitation
 from detectors.foreign_turns import ForeignTurns
+from detectors.grading import Grading
 from detectors.hashing import KeyedHasher
 from detectors.leakage import Leakage
 from detectors.params import DetectorParams
 from detectors.pattern_scan import PatternScanner
 from detectors.sampling_sweep import SamplingSweep
 from detectors.signature_replay import SignatureReplay
+from detectors.technique_sweep import TechniqueSweep
 from detectors.template_family import TemplateFamily
+from detectors.trace_cleaning import TraceCleaning
 
 
 class Parts(NamedTuple):
@@ -34,6 +37,9 @@ REGISTRY: Final[dict[str, Callable[[Parts], Detector]]] = {
     "leakage": lambda parts: Leakage(parts.params.leakage, parts.scanner),
     "sampling_sweep": lambda parts: SamplingSweep(parts.params.sampling_sweep, parts.hasher),
     "coverage": lambda parts: Coverage(parts.params.coverage),
+    "technique_sweep": lambda parts: TechniqueSweep(parts.params.technique_sweep, parts.scanner, parts.hasher),
+    "grading": lambda parts: Grading(parts.params.grading, parts.scanner.marks),
+    "trace_cleaning": lambda parts: TraceCleaning(parts.params.trace_cleaning, parts.scanner.marks),
 }
 
 

@@ -41,6 +41,18 @@ SIGNALS: Final[dict[str, SignalText]] = {
         "requests go on bringing what is new to their account, where others come back to what they did",
         "ask what it works off: an index, a table of rows and an assistant for many users are as new each time",
     ),
+    "technique_sweep": SignalText(
+        "the account tries one wording after another to get at hidden reasoning, and is often refused",
+        "ask whether a red team or a study of prompts is announced: both try many ways, and end",
+    ),
+    "grading": SignalText(
+        "the account has answers graded or compared in most hours of the day, as a good part of its requests",
+        "ask whose answers are graded: a customer's tests judge its own product, in one part of the day",
+    ),
+    "trace_cleaning": SignalText(
+        "the account pastes reasoning in and has it cleaned, rewritten or judged",
+        "ask where the reasoning comes from and what it is for: an editor's work looks alike",
+    ),
     "even_shares": SignalText(
         "the accounts carry nearly equal shares of the work, as a load balancer would give them",
         "compare with the customer's own scheduler if all accounts are one customer's",
@@ -56,13 +68,14 @@ SIGNALS: Final[dict[str, SignalText]] = {
 }
 
 BLIND: Final[dict[str, str]] = {
-    "request.text": "requests carried no text: elicitation, templates and coverage were not seen",
+    "request.text": "requests carried no text: elicitation, templates, coverage, grading and cleaning were not seen",
     "request.signatures": "requests reported no reasoning signatures: their replay was not seen",
     "response.signatures": "responses reported no reasoning signatures: which ones were issued was not seen",
     "request.messages": "requests carried no messages: turns of another model in them were not seen",
     "response.text": "responses carried no text: foreign turns and leaked reasoning were not seen",
     "signatures": "no response carried a reasoning signature: their replay was not seen",
     "answers": "no response carried a text: foreign turns and leaked reasoning were not seen",
+    "response.refused": "responses did not say whether they refuse: sweeps over ways of asking were not seen",
     "request.params": "requests carried no sampling parameters: sweeps over them were not seen",
     "payment": "accounts came without `payment`: shared cards were not seen",
     "email_domain": "accounts came without `email_domain`: shared mail domains were not seen",

@@ -36,6 +36,9 @@ class AccountRow(Struct, array_like=True, gc=False):
     leaked: int = 0
     refused: int = 0
     covered: int = 0
+    techniques: int = 0
+    graded: int = 0
+    cleaned: int = 0
 
 
 class MemberRow(Struct, array_like=True, gc=False):

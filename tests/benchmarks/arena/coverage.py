@@ -22,6 +22,9 @@ COVERED: Final[dict[str, tuple[str, ...]]] = {
 
 EXCLUSIONS: Final[dict[str, str]] = {
     "coverage": "compares accounts of 64 requests or more; the small arena has too few benign ones to compare with",
+    "technique_sweep": "the small scenario has no sweep over techniques; of the standard one, its shape of that name",
+    "grading": "the small scenario has nobody who grades; in the standard one, load_balanced beside the judges",
+    "trace_cleaning": "the small scenario has no cleaner; the standard one has, as its shape of that name",
     "sampling_sweep": "no reported campaign varied its sampling parameters, so no shape of the simulator does",
 }
 """Detector to the reason why no scenario can show what it does."""

@@ -513,6 +513,21 @@ class TestShadow:
             assert found[0] == found[1] != set(), "its signals are written all the same"
             assert any(getattr(one, column) for one in plainly.rows().values())
 
+    @pytest.mark.parametrize(
+        ("name", "column"), [("technique_sweep", "techniques"), ("grading", "graded"), ("trace_cleaning", "cleaned")]
+    )
+    def test_what_an_account_alone_shows_is_no_evidence_in_the_shadow(self, name: str, column: str) -> None:
+        rows, found = [], []
+        for rig in (Rig(), Rig(tune(**{name: {"shadow": True}}))):
+            rig.offer(*traffic())
+            out = rig.flush()
+            found.append([s.request_id for o in out for s in o.signals if s.detector == name])
+            rows.append([one for o in out for e in o.evidence if isinstance(e, PopulationEvidence) for one in e.rows])
+        assert found[0] == found[1] != [], "its signals are written all the same"
+        assert any(getattr(one, column) for one in rows[0])
+        assert rows[1]
+        assert not any(getattr(one, column) for one in rows[1])
+
 
 class TestSignals:
     def test_signals_under_the_floor_are_not_written(self) -> None:
@@ -538,7 +553,7 @@ class TestSignals:
         events = traffic()
         rig = Rig()
         rig.offer(*events)
-        secrets = secret_words(events) - {f"{kind}{n}" for kind in ("bad", "good") for n in range(5)}
+        secrets = secret_words(events) - {f"{kind}{n}" for kind in ("bad", "good", "worker") for n in range(5)}
         shown = str(plain(rig.flush())).lower()
         assert not [word for word in secrets if word in shown]
 

@@ -20,11 +20,14 @@ from detectors.params import (
     CoverageParams,
     DetectorParams,
     ForeignTurnParams,
+    GradingParams,
     ReplayParams,
     SamplingParams,
+    TechniqueParams,
     TemplateParams,
+    TraceCleaningParams,
 )
-from detectors.patterns import Pattern, PatternCases, PatternFile
+from detectors.patterns import Hints, Mark, Pattern, PatternCases, PatternFile
 from detectors.registry import Parts
 from pipelines.config import load_config
 from schemas.events import Account, Client, Event, Message, Params, Request, Response, Usage
@@ -48,6 +51,9 @@ SMALL: Final = DetectorParams(
     foreign_turns=ForeignTurnParams(capacity=4096, warmup_hours=0),
     sampling_sweep=SamplingParams(capacity=4096, min_combinations=2),
     coverage=CoverageParams(enabled=True, shadow=False, min_requests=2, tail=1.0, common_accounts=0, word_bits=18),
+    technique_sweep=TechniqueParams(shadow=False, min_ways=2, min_patterns=1, min_refused=1, capacity=512, waiting=256),
+    grading=GradingParams(shadow=False, min_requests=2, min_hours=0),
+    trace_cleaning=TraceCleaningParams(shadow=False, min_requests=2, min_chars=60),
 )
 
 
@@ -72,7 +78,7 @@ def shipped_config() -> DetectConfig:
 
 
 def few_patterns() -> PatternFile:
-    """Two strong patterns and a weak one, which compile in no time."""
+    """Two strong patterns and a weak one, and a mark of each kind, which compile in no time."""
     cases = PatternCases(match=["x"], leave=["y"])
     return PatternFile(
         pattern=[
@@ -89,7 +95,16 @@ def few_patterns() -> PatternFile:
             Pattern(
                 name="inline_tags", technique="inline_tags", strength="strong", any=["inside <thinking>"], cases=cases
             ),
-        ]
+        ],
+        hints=Hints(judging=["judge"], judged=["reply"], thought=["reasoning"]),
+        mark=[
+            Mark(name="ask_to_judge", kind="grading_request", any=["judge"], cases=cases),
+            Mark(name="scale_mark", kind="grading_scale", any=["1-5"], cases=cases),
+            Mark(name="verdict", kind="bare_verdict", any=["number only"], cases=cases),
+            Mark(name="answer", kind="labelled_answer", any=["reply:"], cases=cases),
+            Mark(name="trace_work", kind="trace_request", any=["tidy[^.]*reasoning"], cases=cases),
+            Mark(name="text_work", kind="text_request", any=["tidy"], cases=cases),
+        ],
     )
 
 
@@ -160,8 +175,9 @@ def traffic(ticks: int = 6, seed: int = 1, accounts: int = 5) -> list[Event]:
     """A stream in which every detector has something to say, and honest traffic beside it.
 
     `accounts` accounts send one skeleton, ask for reasoning, and present signatures that honest ones were given
-    and turns that nobody was given, are shown reasoning, and bias the logits; as many honest ones send texts of
-    their own with their own history.
+    and turns that nobody was given, are shown reasoning, and bias the logits; they ask in ever new words, and are
+    refused every other time. As many honest ones send texts of their own with their own history. Two accounts more
+    have answers judged and traces tidied.
     """
     rng, answers = random.Random(seed), random.Random(seed + 1)
     given = {n: words_of(answers, 9) for n in range(accounts)}
@@ -171,6 +187,8 @@ def traffic(ticks: int = 6, seed: int = 1, accounts: int = 5) -> list[Event]:
         events.append(account(f"good{n}", START, created=START - 90 * DAY, payment=f"own{n}"))
     for k in range(ticks):
         at = START + k * TICK
+        for n in range(2):
+            events += work(f"worker{n}", at + 50, random.Random(f"{seed} {k} {n}"))
         for n in range(accounts):
             ts = at + 100 + rng.randrange(TICK - 200)
             turns = [given[n]] if k else []
@@ -190,9 +208,21 @@ def traffic(ticks: int = 6, seed: int = 1, accounts: int = 5) -> list[Event]:
             more["params"] = Params(logprobs=True, top_logprobs=5, logit_bias={str(k): 100})
             events.append(request(f"bad{n}", ts, text, **more))
             shown = f"<thinking>{words_of(answers, 40)}</thinking>{words_of(answers, 9)}"
-            answer: dict[str, Any] = {"text": shown, "usage": Usage(output=90, reasoning=5)}
+            answer: dict[str, Any] = {"text": shown, "usage": Usage(output=90, reasoning=5), "refused": k % 2 == 0}
             events.append(response(f"bad{n}", ts + 1, name=f"bad{n}-{ts}", **answer))
     return events
+
+
+GRADE: Final = "judge this on a scale of 1-5, number only.\n\nreply: "
+TIDY: Final = "tidy the reasoning below.\n\nwait, no, it is not. hmm, let me check. actually, "
+
+
+def work(who: str, ts: int, rng: random.Random) -> list[Event]:
+    """One grading, and one trace to be tidied, of many words that nobody else sends."""
+    return [
+        request(who, ts, f"{GRADE}{words_of(rng, 12)}", name=f"{who}-{ts}-grade"),
+        request(who, ts, f"{TIDY}{words_of(rng, 12)}", name=f"{who}-{ts}-tidy"),
+    ]
 
 
 def secret_words(events: Iterable[Event]) -> set[str]:

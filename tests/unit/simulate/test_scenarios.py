@@ -112,8 +112,13 @@ def runs(text: str, length: int) -> set[tuple[str, ...]]:
     return {tuple(words[place : place + length]) for place in range(len(words) - length + 1)}
 
 
+def cases_of_patterns() -> list[str]:
+    patterns = load_config().patterns
+    return [case for entry in (*patterns.pattern, *patterns.mark) for case in entry.cases.match]
+
+
 def test_wordings_repeat_no_text_that_patterns_were_written_from() -> None:
-    known = [*PUBLISHED, *(case for pattern in load_config().patterns.pattern for case in pattern.cases.match)]
+    known = [*PUBLISHED, *cases_of_patterns()]
     own = wordings()
     assert len(known) > 20
     assert len(own) > 300
@@ -125,7 +130,7 @@ def test_wordings_repeat_no_text_that_patterns_were_written_from() -> None:
 
 
 def test_wordings_are_no_near_copies_of_what_patterns_were_written_from() -> None:
-    known = [*PUBLISHED, *(case for pattern in load_config().patterns.pattern for case in pattern.cases.match)]
+    known = [*PUBLISHED, *cases_of_patterns()]
     taken = set().union(*(runs(normal(case), 6) for case in known))
     assert [text for text in wordings() if runs(text, 6) & taken] == []
 
