@@ -45,7 +45,10 @@ class Cohort(msgspec.Struct):
 def harvests(member: MemberRow) -> bool:
     """Is there evidence of harvesting against a member itself?"""
     row = member.row
-    return member.elicit_strong + member.elicit_weak > 0 or max(row.replayed, row.foreign_turns, row.leaked) > 0
+    return (
+        member.elicit_strong + member.elicit_weak > 0
+        or max(row.replayed, row.foreign_turns, row.leaked, row.techniques, row.cleaned) > 0
+    )
 
 
 class Campaign(msgspec.Struct):

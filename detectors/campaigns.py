@@ -19,11 +19,14 @@ from detectors.coverage import KIND as COVERAGE
 from detectors.elicitation import KIND as ELICITATION
 from detectors.evidence_queue import EvidenceQueue
 from detectors.foreign_turns import KIND as TURNS
+from detectors.grading import KIND as GRADING
 from detectors.leakage import KIND as LEAK
 from detectors.params import CampaignParams, DetectorParams
 from detectors.population import ANSWERS, SIGNATURES
 from detectors.reference import Reference
 from detectors.signature_replay import KIND as REPLAY
+from detectors.technique_sweep import KIND as TECHNIQUE
+from detectors.trace_cleaning import KIND as CLEANING
 from schemas.alerts import Alert
 from schemas.evidence import AccountRow, CohortEvidence, Evidence, MemberRow, PopulationEvidence, Watermark
 
@@ -32,7 +35,16 @@ _HOUR_MS: Final = 3_600_000
 _GROWTH: Final = 1.1  # a cohort is judged again when it grew by a tenth
 _TOLD: Final = 1.25  # an alert is updated without new accounts when its requests grew by a quarter
 _MIN_LINKS: Final = 3  # accounts that hold a campaign's rare values before a cohort is tied to it
-_PRIOR: Final = {ELICITATION: 0.0005, REPLAY: 0.001, TURNS: 0.02, LEAK: 0.01, COVERAGE: 0.02}
+_PRIOR: Final = {
+    ELICITATION: 0.0005,
+    REPLAY: 0.001,
+    TURNS: 0.02,
+    LEAK: 0.01,
+    COVERAGE: 0.02,
+    TECHNIQUE: 0.002,
+    GRADING: 0.01,
+    CLEANING: 0.005,
+}
 _SEEN: Final = (SIGNATURES, ANSWERS)
 _PRIOR_WEIGHT: Final = 200.0
 _QUEUED: Final = ("source", "waiting")

@@ -8,7 +8,7 @@ data is made round the clock, so an account has to send in many hours of the day
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from detectors.habits import Habit
 from detectors.mark_scan import MarkScanner
 from detectors.material import holds_candidates
 from detectors.params import GradingParams
+
+KIND: Final = "grading"
 
 
 class Grading(Habit):

@@ -15,7 +15,7 @@ import numpy as np
 
 from detectors.baselines import AccountRate
 from detectors.blocks import Blocked, Blocks, Part, whole, whole_of
-from detectors.contract import Findings, Report, Tick, no_findings
+from detectors.contract import I64, Findings, Report, Tick, Touches, no_findings
 from detectors.frame import REQUEST, EventFrame
 from detectors.mark_scan import MarkScanner
 
@@ -53,6 +53,10 @@ class Habit(Blocked):
     @property
     def nbytes(self) -> int:
         return 128  # a running mean and a change test
+
+    def _touches(self, frame: EventFrame, hit: I64) -> list[Touches]:
+        """The cohorts of requests whose accounts live by the work; none, unless it makes one of them."""
+        return []
 
     @abstractmethod
     def _candidates(self, frame: EventFrame) -> list[int]:
@@ -110,7 +114,8 @@ class Habit(Blocked):
         hit = found[scores == _HABIT]
         if len(hit):
             counts[self._telling] = (hit, np.ones(len(hit), np.int64))
-        return Report(Findings(found, scores, np.full(len(found), rate), evidence), [], counts)
+        touches = self._touches(tick.frame, hit) if len(hit) else []
+        return Report(Findings(found, scores, np.full(len(found), rate), evidence), touches, counts)
 
     def learn(self, tick: Tick) -> None:
         """Each account counts once, by its first tick with requests."""

@@ -17,6 +17,7 @@ from detectors.coordination import Owner, Test, bits_of, poisson_tail
 from detectors.coverage import KIND as COVERAGE
 from detectors.elicitation import KIND as ELICITATION
 from detectors.foreign_turns import KIND as TURNS
+from detectors.grading import KIND as GRADING
 from detectors.leakage import KIND as LEAK
 from detectors.membership import Traits
 from detectors.params import CampaignParams
@@ -24,7 +25,9 @@ from detectors.population import FIELDS
 from detectors.reference import Reference
 from detectors.signature_replay import KIND as REPLAY
 from detectors.sketches import BottomK
+from detectors.technique_sweep import KIND as TECHNIQUE
 from detectors.template_family import KIND as TEMPLATE
+from detectors.trace_cleaning import KIND as CLEANING
 from schemas.evidence import MemberRow
 
 # A template that asks for hidden reasoning: none is known among public prompt collections (1,529 role
@@ -38,11 +41,13 @@ _SWEEP_CAP: Final = 2.0
 _HONEST_CAP: Final = 3.0
 # Steady novelty is also what a customer's batch, index or assistant for many users shows: never a case of its own.
 _COVERAGE_CAP: Final = 0.3
+# Nor is grading, which tests of a product do as well.
+_GRADING_CAP: Final = 0.3
 _VARIANTS: Final = 64
 _MOST: Final = 0.5
 _ALIKE: Final = 0.954  # bits: odds of nine to one
 
-HONEST_CAUSES: Final = frozenset({TURNS, LEAK, COVERAGE})
+HONEST_CAUSES: Final = frozenset({TURNS, LEAK, COVERAGE, TECHNIQUE, GRADING, CLEANING})
 """Kinds of cohort whose finding honest accounts have too, if few."""
 
 _Harvest = Callable[[Cohort, list[MemberRow], dict[str, float], CampaignParams], dict[str, Test]]
@@ -145,6 +150,9 @@ def _template(
         "foreign_turns": (TURNS, sum(member.row.foreign_turns > 0 for member in members), _HONEST_CAP),
         "leakage": (LEAK, sum(member.row.leaked > 0 for member in members), _HONEST_CAP),
         "coverage": (COVERAGE, sum(member.row.covered > 0 for member in members), _COVERAGE_CAP),
+        "technique_sweep": (TECHNIQUE, sum(member.row.techniques > 0 for member in members), _HONEST_CAP),
+        "grading": (GRADING, sum(member.row.graded > 0 for member in members), _GRADING_CAP),
+        "trace_cleaning": (CLEANING, sum(member.row.cleaned > 0 for member in members), _HONEST_CAP),
     }
     for name, (kind, count, cap) in found.items():
         # Some strangers among the carriers of a common phrase do anything; it takes most of them to say what it is for.
@@ -184,6 +192,8 @@ _HARVEST: Final[dict[str, _Harvest]] = {
     REPLAY: _suspects("signature_replay"),
     TURNS: _suspects("foreign_turns", _HONEST_CAP),
     LEAK: _suspects("leakage", _HONEST_CAP),
+    TECHNIQUE: _suspects("technique_sweep", _HONEST_CAP),
+    CLEANING: _suspects("trace_cleaning", _HONEST_CAP),
 }
 
 

@@ -46,6 +46,9 @@ class Reference:
             "turns": np.array([row.foreign_turns > 0 for row in rows], np.bool_),
             "leak": np.array([row.leaked > 0 for row in rows], np.bool_),
             "coverage": np.array([row.covered > 0 for row in rows], np.bool_),
+            "technique": np.array([row.techniques > 0 for row in rows], np.bool_),
+            "grading": np.array([row.graded > 0 for row in rows], np.bool_),
+            "cleaning": np.array([row.cleaned > 0 for row in rows], np.bool_),
         }
         # A suspect tells nothing about what honest accounts have in common.
         honest = [row.elicit_strong == row.replayed == row.foreign_turns == row.leaked == 0 for row in rows]

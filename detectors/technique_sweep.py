@@ -19,11 +19,15 @@ import numpy as np
 
 from detectors.baselines import AccountRate
 from detectors.blocks import Blocked, Blocks, Part, whole, whole_of
-from detectors.contract import Findings, Report, Tick, no_findings
+from detectors.contract import Findings, Report, Tick, Touches, no_findings
 from detectors.frame import RESPONSE, EventFrame
 from detectors.hashing import KeyedHasher, hash_string
 from detectors.params import TechniqueParams
 from detectors.pattern_scan import PatternScanner
+
+KIND: Final = "technique"
+SWEEPS: Final = np.uint64(1)
+"""The one cohort of this detector: all accounts that sweep over ways of asking."""
 
 _HOUR_MS: Final = 3_600_000
 _ODD, _MASK = 0x9FB21C651E98DF25, 2**64 - 1  # scatters ids, so that an account's requests have keys of their own
@@ -111,7 +115,8 @@ class TechniqueSweep(Blocked):
         hit = row[score >= _SWEEP]
         counts = {"techniques": (hit, np.ones(len(hit), np.int64))} if len(hit) else {}
         p_value = np.full(len(row), self._usual.rate)
-        return Report(Findings(row, score, p_value, [found[2] for found in work.findings]), [], counts)
+        touches = [Touches(KIND, hit, np.full(len(hit), SWEEPS), tick.frame.wording[hit], {})] if len(hit) else []
+        return Report(Findings(row, score, p_value, [found[2] for found in work.findings]), touches, counts)
 
     def _work(self, tick: Tick) -> _Work | None:
         """None where nobody asks, and nobody who waits is answered."""

@@ -8,15 +8,21 @@ counts when it lives by such work.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 
+from detectors.contract import I64, Touches
 from detectors.frame import EventFrame
 from detectors.habits import Habit
+from detectors.hashing import combine
 from detectors.mark_scan import MarkScanner
 from detectors.material import holds_tagged_trace, train_of_thought
 from detectors.params import TraceCleaningParams
+
+KIND: Final = "cleaning"
+CLEANERS: Final = np.uint64(1)
+"""The one cohort of this detector: all accounts that live by cleaning reasoning."""
 
 
 class TraceCleaning(Habit):
@@ -31,6 +37,10 @@ class TraceCleaning(Habit):
         self._names_it = scanner.mask("trace_request", "trace")
         self._work = scanner.mask("trace_request", "text_request", "grading_request")
         self._any_work = np.uint64(self._work)
+
+    def _touches(self, frame: EventFrame, hit: I64) -> list[Touches]:
+        identity = combine(frame.account_hash[hit], frame.ts[hit].astype(np.uint64))
+        return [Touches(KIND, hit, np.full(len(hit), CLEANERS), identity, {})]
 
     def _candidates(self, frame: EventFrame) -> list[int]:
         marked = np.flatnonzero(frame.marks & self._any_work)

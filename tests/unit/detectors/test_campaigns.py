@@ -319,11 +319,12 @@ class TestAlerts:
         assert (alert.version, alert.requests_total, alert.accounts) == (2, total, [])
         assert core.flush() == []
 
-    @pytest.mark.parametrize("kind", ["leak", "turns", "replay"])
+    @pytest.mark.parametrize("kind", ["leak", "turns", "replay", "technique", "cleaning"])
     def test_a_rare_client_alone_ties_nobody_to_a_campaign(self, kind: str) -> None:
         core = ready()
         decided(core, cohort(pool(60, tls_agent=999), tick=at(1)), tick=at(1))
-        findings = {"leak": {"leaked": 5}, "turns": {"foreign_turns": 5}, "replay": {"replayed": 5}}[kind]
+        columns = {"leak": "leaked", "turns": "foreign_turns", "replay": "replayed", "technique": "techniques"}
+        findings = {columns.get(kind, "cleaned"): 5}
         rows = [one.row for one in pool(40, prefix="other", elicit_strong=0, tls_agent=999, **findings)]
         others = [
             msgspec.structs.replace(row, **{f: getattr(row, f) + 5000 for f in ("payment", "signup", "ip_prefix")})

@@ -213,7 +213,7 @@ class TestIndependence:
 
     def test_the_expected_outcome_says_something(self) -> None:
         kinds = {e["kind"] for output in undisturbed() for e in output["evidence"] if e["type"] == "cohort"}
-        assert kinds == {"elicitation", "template", "replay", "turns", "leak"}
+        assert kinds == {"elicitation", "template", "replay", "turns", "leak", "technique", "cleaning"}
 
 
 class TestSnapshot:
@@ -483,13 +483,21 @@ class TestAccountAlerts:
 
 
 class TestShadow:
-    @pytest.mark.parametrize("name", ["elicitation", "template_family", "signature_replay", "foreign_turns", "leakage"])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *("elicitation", "template_family", "signature_replay", "foreign_turns", "leakage"),
+            *("technique_sweep", "trace_cleaning"),
+        ],
+    )
     def test_a_detector_in_the_shadow_counts_for_nothing(self, name: str) -> None:
         kind = {
             "template_family": "template",
             "signature_replay": "replay",
             "foreign_turns": "turns",
             "leakage": "leak",
+            "technique_sweep": "technique",
+            "trace_cleaning": "cleaning",
         }.get(name, name)
         plainly, shadowed = Rig(), Rig(tune(**{name: {"shadow": True}}))
         outputs = []

@@ -20,7 +20,12 @@ from tests.unit.detectors.test_sketches import hashes
 from tests.unit.detectors.traffic import DAY, START
 
 PARAMS = CampaignParams()
-RATES = {"elicitation": 0.0005, "replay": 0.001, "turns": 0.002, "leak": 0.001, "accounts": 5000.0}
+RATES = {
+    **dict.fromkeys(("replay", "leak", "technique", "grading", "cleaning"), 0.001),
+    "elicitation": 0.0005,
+    "turns": 0.002,
+    "accounts": 5000.0,
+}
 
 
 def weigh(
@@ -77,7 +82,14 @@ class TestCampaigns:
         assert verdict.alerts(PARAMS)
         assert verdict.harvest["leakage"].evidence == {"accounts": 60, "expected": 0.06}
 
-    @pytest.mark.parametrize("kind", ["elicitation", "replay", "turns", "leak"])
+    @pytest.mark.parametrize(("name", "column"), [("technique_sweep", "techniques"), ("trace_cleaning", "cleaned")])
+    def test_a_pool_that_sweeps_or_cleans_is_found_by_it(self, name: str, column: str) -> None:
+        verdict = weigh(pool(60, elicit_strong=0, **{column: 9}), variants=500)
+        assert verdict.alerts(PARAMS)
+        assert verdict.harvest[name].evidence == {"accounts": 60, "expected": 0.06}
+        assert verdict.harvest[name].bits < PARAMS.signal_cap_bits, "researchers and editors do so as well"
+
+    @pytest.mark.parametrize("kind", ["elicitation", "replay", "turns", "leak", "technique", "cleaning"])
     def test_suspects_of_one_finding_with_common_infrastructure_alert(self, kind: str) -> None:
         verdict = weigh(pool(40), kind=kind)
         assert verdict.alerts(PARAMS)
@@ -195,6 +207,20 @@ class TestLookAlikes:
         verdict = weigh(as_members(200, seed=25, elicit_strong=5, replayed=2), variants=3000)
         assert verdict.harvest_bits >= PARAMS.total_bits
         assert not verdict.alerts(PARAMS)
+
+
+class TestGrading:
+    """Tests of a product grade as well: it counts up to a cap, and never makes a case by itself."""
+
+    def test_a_pool_that_only_grades_needs_more(self) -> None:
+        verdict = weigh(pool(60, elicit_strong=0, graded=20), variants=2)
+        assert verdict.harvest["grading"].evidence == {"accounts": 60, "expected": 0.06}
+        assert 0 < verdict.harvest["grading"].bits <= verdict.harvest_bits < PARAMS.harvest_bits
+        assert not verdict.alerts(PARAMS)
+
+    def test_some_carriers_of_a_template_grade(self) -> None:
+        members = [*pool(20, elicit_strong=0, graded=20), *as_members(40, seed=26)]
+        assert "grading" not in weigh(members, variants=2).harvest
 
 
 class TestCoverage:
