@@ -284,6 +284,11 @@ class CohortBook(Blocked):
             ]
         return out
 
+    @property
+    def waiting(self) -> int:
+        """Cohorts whose news found no room in the last :meth:`due`, and that were touched since."""
+        return len(self._look)
+
     def _wake_up(self, tick: int) -> None:
         """Look again at the members that have waited for an hour."""
         while self._wake and self._wake[0][0] <= tick:

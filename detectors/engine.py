@@ -103,6 +103,16 @@ class Lane(Blocked):
         """Accounts held."""
         return len(self._accounts)
 
+    @property
+    def waiting(self) -> int:
+        """Cohorts whose news found no room in the last tick (`cohorts.rows_per_tick`)."""
+        return self._cohorts.waiting
+
+    @property
+    def evicted(self) -> int:
+        """Cohorts given up for `cohorts.capacity` since the lane was made."""
+        return self._cohorts.evicted
+
     def offer(self, frame: EventFrame) -> None:
         """Take events of this partition, in any order."""
         if not len(frame):

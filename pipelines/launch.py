@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Protocol
 
@@ -10,13 +11,15 @@ from msgspec.structs import replace
 from pipelines.config import Config, load_config
 from pipelines.errors import Failure, UsageError
 from pipelines.logs import LEVELS, configure_logs
+from pipelines.metrics import Worker as WorkerName
+from pipelines.stopping import Job, parse_until
 
 
 class Worker(Protocol):
     """A worker's entry point."""
 
-    def __call__(self, config: Config, *, once: bool) -> None:
-        """Run until told to stop."""
+    def __call__(self, config: Config, *, job: Job) -> None:
+        """Run until told to stop, or as long as the job says."""
 
 
 def launch(
@@ -26,9 +29,16 @@ def launch(
     bootstrap: str | None,
     once: bool,
     log_level: str,
+    until: str | None,
+    metrics_port: int | None,
+    name: WorkerName,
     data_dir: Path | None = None,
 ) -> None:
     """Load what a worker needs and run it.
+
+    Args:
+        until: the value of `--until`.
+        metrics_port: instead of the config's port of the worker `name`.
 
     Raises:
         UsageError: config, secrets or options are wrong.
@@ -40,8 +50,12 @@ def launch(
         raise UsageError(f"--log-level must be one of {', '.join(LEVELS)}, got {log_level}")
     configure_logs(log_level)
     loaded = override(load_config(config), bootstrap=bootstrap, data_dir=data_dir)
+    if metrics_port is not None:
+        metrics = replace(loaded.pipeline.metrics, **{name: metrics_port})
+        loaded = replace(loaded, pipeline=replace(loaded.pipeline, metrics=metrics))
+    job = Job(once=once, until=parse_until(until, time.time()))
     try:
-        worker(loaded, once=once)
+        worker(loaded, job=job)
     except KafkaError as error:
         raise Failure(f"Kafka at {loaded.pipeline.kafka.bootstrap}: {type(error).__name__}: {error}") from error
 

@@ -1,8 +1,8 @@
 """What the workers tell Prometheus: one list of all metrics, and a board that holds one worker's values.
 
-:data:`METRICS` is the one place where a metric is named; `docs/operator.md` has the same table, and a test holds the two
-together. Labels have closed vocabularies: an account, a prompt or a secret can be no label, because whatever is not in
-:data:`LABELS` is told as `other`.
+:data:`METRICS` is the one place where a metric is named; `docs/operator.md` has the same table, and a test holds the
+two together. Labels have closed vocabularies: an account, a prompt or a secret can be no label, because whatever is not
+in :data:`LABELS` is told as `other`.
 
 A worker's loop brings its board up to date about once a second from counters that it keeps anyway, so an event costs
 nothing here and a batch next to nothing; scrapes read the board from a thread of their own.
@@ -36,7 +36,7 @@ LABELS: Final[dict[str, frozenset[str]]] = {
     "state": frozenset({"new", "updated", "closed"}),
     "table": frozenset({"alerts", "signals", "activity", "dead_letters"}),
 }
-"""Values that a label may have. `topic` and `table` are roles: keys of `[kafka.topics]`, not a deployment's own names."""
+"""Values that a label may have. `topic` and `table` are roles: keys of `[kafka.topics]`, not a deployment's names."""
 
 # From a checkpoint of an idle partition to one that waits for a slow broker.
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -66,7 +66,9 @@ class Metric(Struct, frozen=True):
     buckets: tuple[float, ...] = ()
 
 
-def _named(worker: Worker | None, *metrics: tuple[str, Any, str] | tuple[str, Any, str, dict[str, Any]]) -> list[Metric]:
+def _named(
+    worker: Worker | None, *metrics: tuple[str, Any, str] | tuple[str, Any, str, dict[str, Any]]
+) -> list[Metric]:
     """Metrics of a worker from (name, kind, help) and, where there is more to say, its fields."""
     start = PREFIX if worker is None else f"{PREFIX}{worker}_"
     return [Metric(worker, f"{start}{one[0]}", one[1], one[2], **(one[3] if len(one) == 4 else {})) for one in metrics]
@@ -79,7 +81,7 @@ _BY_LEVEL: Final = {"labels": ("level", "kind")}
 METRICS: Final[tuple[Metric, ...]] = (
     *_named(
         None,
-        ("ready", "gauge", "1 while /readyz says yes"),
+        ("ready", "gauge", "1 where the worker did its work when it last told, as /readyz says"),
         ("progress_timestamp_seconds", "gauge", "when the worker's loop last got on", {"unit": "seconds"}),
     ),
     *_named(
@@ -176,8 +178,8 @@ def metrics_of(worker: Worker) -> list[Metric]:
 class Board:
     """The values of one worker's metrics, in a registry of their own.
 
-    Names are those of :data:`METRICS` without `distillwatch_` and without the worker. An unknown name, or another number
-    of labels than the list says, is a bug and raises KeyError or ValueError.
+    Names are those of :data:`METRICS` without `distillwatch_` and without the worker. An unknown name, or another
+    number of labels than the list says, is a bug and raises KeyError or ValueError.
 
     Attributes:
         registry: what `/metrics` exposes.
@@ -254,6 +256,5 @@ class Board:
 
 def _known(metric: Metric, labels: tuple[object, ...]) -> tuple[str, ...]:
     return tuple(
-        str(value) if str(value) in LABELS[label] else OTHER
-        for label, value in zip(metric.labels, labels, strict=True)
+        str(value) if str(value) in LABELS[label] else OTHER for label, value in zip(metric.labels, labels, strict=True)
     )

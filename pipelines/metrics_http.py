@@ -1,8 +1,8 @@
 """A worker's `/metrics`, `/healthz` and `/readyz`, served from a daemon thread.
 
-`/healthz` answers 200 while the worker's loop gets on, else 503: a supervisor should start it anew. `/readyz` answers 200
-while the worker does its work, else 503 and why not: an operator waits, or looks. Only GET and HEAD are answered, and
-the answers hold numbers and fixed words alone.
+`/healthz` answers 200 while the worker's loop gets on, else 503: a supervisor should start it anew. `/readyz` answers
+200 while the worker does its work, else 503 and why not: an operator waits, or looks. Only GET is answered, and the
+answers hold numbers and fixed words alone.
 """
 
 from __future__ import annotations
@@ -104,12 +104,11 @@ def application(monitor: Monitor) -> Application:
         if path != "/metrics" and path not in checks:
             start("404 Not Found", _TEXT)
             return [b"there are /metrics, /healthz and /readyz\n"]
-        if method not in ("GET", "HEAD"):
-            start("405 Method Not Allowed", [*_TEXT, ("Allow", "GET, HEAD")])
-            return [b"only GET and HEAD\n"]
+        if method != "GET":
+            start("405 Method Not Allowed", [*_TEXT, ("Allow", "GET")])
+            return [b"only GET\n"]
         if path == "/metrics":
-            # The library answers no HEAD; the body of one is dropped by the handler.
-            return metrics({**environ, "REQUEST_METHOD": "GET"}, start)
+            return metrics(environ, start)
         good, why = checks[path]()
         start("200 OK" if good else "503 Service Unavailable", _TEXT)
         return [f"{why}\n".encode()]
@@ -134,6 +133,10 @@ def serving(monitor: Monitor, settings: MetricsSettings, worker: Worker, log: An
     class Server(ThreadingMixIn, WSGIServer):
         daemon_threads = True
         address_family = _family(settings.host)
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """A client that went away, or was too slow, is no error of the worker's."""
+            log.debug("a client of the metrics port went away")
 
     class Handler(WSGIRequestHandler):
         timeout = _CLIENT_S

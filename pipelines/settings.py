@@ -130,6 +130,37 @@ class CorrelateSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields
     )
 
 
+Port = Annotated[int, Meta(ge=0, le=65535, description="a TCP port; 0: the worker serves none")]
+
+
+class WorkerSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What holds for all stream workers."""
+
+    stop_s: Annotated[
+        int,
+        Meta(ge=1, le=3_600, description="seconds that a worker has to stop in order; then it ends where it stands"),
+    ] = 25
+
+
+class MetricsSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Where each worker serves `/metrics`, `/healthz` and `/readyz`."""
+
+    host: Annotated[
+        str,
+        Meta(
+            pattern=r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9A-Fa-f:]*:[0-9A-Fa-f:]*)$",
+            description="IP address to bind; 127.0.0.1 is this machine alone",
+        ),
+    ] = "127.0.0.1"
+    detect: Port = 0
+    correlate: Port = 0
+    sink: Port = 0
+    stall_s: Annotated[
+        int,
+        Meta(ge=5, le=86_400, description="seconds without progress after which /healthz says that a worker is stuck"),
+    ] = 120
+
+
 class PrivacySettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """What protects the people behind the traffic."""
 
@@ -146,4 +177,6 @@ class PipelineSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     input: InputSettings = InputSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     correlate: CorrelateSettings = CorrelateSettings()
+    workers: WorkerSettings = WorkerSettings()
+    metrics: MetricsSettings = MetricsSettings()
     privacy: PrivacySettings = PrivacySettings()

@@ -8,11 +8,12 @@ when the batch is in.
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from pipelines.dead_letters import from_record
 from pipelines.detect.ports import Change, Clock, Envelope, TopicPartition
@@ -136,6 +137,13 @@ class SinkCounters(Struct):
     refused_commits: int = 0
 
 
+class SinkTallies(Struct):
+    """What the metrics tell beside the counters: dead letters by reason, seconds of inserts not published yet."""
+
+    rejected: Counter[str] = field(default_factory=Counter)
+    insert_s: deque[float] = field(default_factory=lambda: deque(maxlen=4_096))
+
+
 class _Pending(Struct):
     """What was read of one partition and is not yet committed."""
 
@@ -182,11 +190,13 @@ class SinkLoop:
         self._wall = wall
         self._log = log
         self._pending: dict[TopicPartition, _Pending] = {}
+        self._reached: dict[TopicPartition, int] = {}
         self._oldest: float | None = None
         self._retry_at: float | None = None
         self._wait = _FIRST_WAIT_S
         self._away_since: float | None = None
         self.counters = SinkCounters(rows=dict.fromkeys(SINK_ROLES, 0))
+        self.tallies = SinkTallies()
 
     def connect(self) -> None:
         """Open the store before the first row comes, so that its tables are there to be asked."""
@@ -226,6 +236,34 @@ class SinkLoop:
         """Assigned partitions, sorted."""
         return sorted(self._pending)
 
+    @property
+    def buffered(self) -> int:
+        """Rows read and not yet written."""
+        return self._rows_pending
+
+    @property
+    def reachable(self) -> bool:
+        """Did the last connection to ClickHouse, or the last insert, go through?"""
+        return self._store is not None and self._away_since is None
+
+    @property
+    def waits_for(self) -> str | None:
+        """What is missing before the worker does its work; None where nothing is."""
+        if not self.reachable:
+            return "ClickHouse is away"
+        return None if self._pending else "no partition is assigned"
+
+    def behind(self) -> dict[str, int]:
+        """Records that the broker is known to have and that are not read yet, by role.
+
+        Of the partitions that anything was read of since they came: asking for the others could block.
+        """
+        lag: dict[str, int] = {}
+        for partition, reached in self._reached.items():
+            role = self._roles[partition[0]]
+            lag[role] = lag.get(role, 0) + max(self._source.end(partition) - reached, 0)
+        return lag
+
     def write(self) -> bool:
         """Write and commit what was read; False where ClickHouse is away and the batch waits."""
         if self._oldest is None:
@@ -257,6 +295,7 @@ class SinkLoop:
             for partition in change.partitions:
                 # What was read of a partition that went away is its new owner's to read again.
                 self._pending.pop(partition, None)
+                self._reached.pop(partition, None)
                 fresh.discard(partition)
                 if change.kind == "assigned":
                     self._pending[partition] = _Pending()
@@ -275,7 +314,7 @@ class SinkLoop:
     def _take(self, record: Record) -> None:
         envelope = record.envelope
         pending = self._pending[envelope.source]
-        pending.next_offset = envelope.next_offset
+        pending.next_offset = self._reached[envelope.source] = envelope.next_offset
         pending.size += len(envelope.value or b"")
         if self._oldest is None:
             self._oldest = self._steady()
@@ -314,6 +353,7 @@ class SinkLoop:
             )
         )
         self.counters.rejected += 1
+        self.tallies.rejected[reason] += 1
 
     def _insert_all(self) -> None:
         if self._store is None:
@@ -331,6 +371,7 @@ class SinkLoop:
         for role, rows in by_role.items():
             if not rows:
                 continue
+            began = self._steady()
             try:
                 written = insert[role]([row for row, _ in rows])
             except (ValueError, OverflowError):
@@ -338,6 +379,7 @@ class SinkLoop:
                 written = insert[role](self._sift(role, rows))
                 self._letters.flush()
             self.counters.rows[role] += written
+            self.tallies.insert_s.append(self._steady() - began)
 
     def _sift(self, role: str, rows: Sequence[tuple[Any, Record]]) -> list[Any]:
         fit = []

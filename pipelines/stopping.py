@@ -56,6 +56,7 @@ class Stop:
         self._log = log
         self._wall = wall
         self._end = end
+        self._asked = False
         self._wanted = threading.Event()
         self._over = threading.Event()
         # Made now and not when a signal comes: a handler must not take locks that the code it interrupts may hold.
@@ -73,8 +74,9 @@ class Stop:
         self._watch.join()
 
     def ask(self) -> None:
-        """Ask for a stop."""
-        if not self._wanted.is_set():
+        """Ask for a stop; from a signal handler too, and from one that interrupts another."""
+        if not self._asked:
+            self._asked = True
             self._wanted.set()
 
     @property
@@ -84,9 +86,7 @@ class Stop:
 
     def asked(self) -> bool:
         """Is the worker to stop?"""
-        if self.came:
-            self.ask()
-        return self._wanted.is_set()
+        return self._asked or self.came
 
     def check(self, *, done: bool) -> None:
         """Raise Failure where the job was to do everything, and its time came before that."""
@@ -103,7 +103,7 @@ class Stop:
         # A step that hangs does not look at the clock, so this thread does.
         while not self._wanted.wait(None if self._job.until is None else max(0.0, self._job.until - self._wall())):
             if self.came:
-                self.ask()
+                break
         if self._over.wait(self._deadline_s):
             return
         self._log.error("not stopped in time; ending here, the work since the last commit comes again",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import ConfigDir
+from pipelines.commands.options import ConfigDir, MetricsPort, Until
 
 
 def correlate(
@@ -21,6 +21,8 @@ def correlate(
         typer.Option(metavar="DIR", help="Directory of the store, instead of correlate.data_dir in pipeline.toml."),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Stop when all evidence on the topic is decided on.")] = False,
+    until: Until = None,
+    metrics_port: MetricsPort = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Read evidence from Kafka, find campaigns, write their alerts.
@@ -31,4 +33,14 @@ def correlate(
     from pipelines.correlate.worker import run_correlate
     from pipelines.launch import launch
 
-    launch(run_correlate, config=config, bootstrap=bootstrap, data_dir=data_dir, once=once, log_level=log_level)
+    launch(
+        run_correlate,
+        config=config,
+        bootstrap=bootstrap,
+        once=once,
+        until=until,
+        metrics_port=metrics_port,
+        name="correlate",
+        log_level=log_level,
+        data_dir=data_dir,
+    )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import ConfigDir
+from pipelines.commands.options import ConfigDir, MetricsPort, Until
 
 
 def detect(
@@ -18,6 +18,8 @@ def detect(
     once: Annotated[
         bool, typer.Option("--once", help="Stop when everything on the topics is read and decided.")
     ] = False,
+    until: Until = None,
+    metrics_port: MetricsPort = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Read events from Kafka; write evidence, account alerts, signals and activity.
@@ -28,4 +30,13 @@ def detect(
     from pipelines.detect.worker import run_detect
     from pipelines.launch import launch
 
-    launch(run_detect, config=config, bootstrap=bootstrap, once=once, log_level=log_level)
+    launch(
+        run_detect,
+        config=config,
+        bootstrap=bootstrap,
+        once=once,
+        until=until,
+        metrics_port=metrics_port,
+        name="detect",
+        log_level=log_level,
+    )

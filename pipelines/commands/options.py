@@ -14,6 +14,22 @@ ConfigDir = Annotated[
 Bootstrap = Annotated[
     str | None, typer.Option("--bootstrap", metavar="HOST:PORT", help="Kafka brokers; read the alerts topic.")
 ]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="TIME",
+        help="Stop in order at this time, such as 2026-11-24T19:00:00Z; with --once, fail if not done by then.",
+    ),
+]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=65535,
+        help="Port of /metrics, /healthz and /readyz, instead of the one in [metrics] of pipeline.toml; 0: none.",
+    ),
+]
 ClickHouse = Annotated[
     str | None, typer.Option("--clickhouse", metavar="DSN", help="chdb:///DIR, clickhouse://… or http(s)://… to ask.")
 ]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import ConfigDir
+from pipelines.commands.options import ConfigDir, MetricsPort, Until
 
 
 def sink(
@@ -20,6 +20,8 @@ def sink(
         typer.Option(metavar="DSN", help="Where to write, instead of clickhouse.dsn in pipeline.toml."),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Stop when everything on the topics is written.")] = False,
+    until: Until = None,
+    metrics_port: MetricsPort = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Read alerts, signals, activity and dead letters from Kafka; write them to ClickHouse.
@@ -33,4 +35,13 @@ def sink(
     from pipelines.sink_kafka import run_sink
 
     worker = partial(run_sink, dsn=clickhouse)
-    launch(worker, config=config, bootstrap=bootstrap, once=once, log_level=log_level)
+    launch(
+        worker,
+        config=config,
+        bootstrap=bootstrap,
+        once=once,
+        until=until,
+        metrics_port=metrics_port,
+        name="sink",
+        log_level=log_level,
+    )

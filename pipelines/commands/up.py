@@ -33,9 +33,9 @@ def up(
     itself, its log is shown and all parts stop.
     """
     from pipelines.config import load_config
-    from pipelines.detect.worker import stop_on_signals
     from pipelines.errors import UsageError
     from pipelines.launch import override
+    from pipelines.stopping import stop_on_signals
     from pipelines.up import make_topics, run_up
 
     loaded = load_config(config)

@@ -93,6 +93,25 @@ class Correlator:
         self._committed: int | None = None
         self._committing = asyncio.Lock()
 
+    @property
+    def waits_for(self) -> str | None:
+        """What is missing before the worker does its work; None where nothing is."""
+        if self.failure is not None:
+            return "the worker failed"
+        # One process has the evidence and the others stand by.
+        return None if self._input.is_ready() else "the evidence is not assigned, or its table not recovered"
+
+    async def behind(self) -> int | None:
+        """Offsets of the evidence that are not taken yet; None where this worker does not know.
+
+        Raises:
+            KafkaError: the broker does not answer.
+            TimeoutError: it does not give the records that it says it has.
+        """
+        if self.stage.campaigns is None or not self._input.is_ready():
+            return None
+        return max(0, await self._input.end() - self.stage.next_offset)
+
     def fail(self, error: BaseException) -> None:
         """Remember the first failure; from now on nothing is committed."""
         if self.failure is None:

@@ -11,6 +11,8 @@ decided again has the id, the version and the content it had.
 
 from __future__ import annotations
 
+import time
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -26,6 +28,10 @@ from schemas.evidence import EVIDENCE_DECODER, Evidence
 
 class CampaignCore(Protocol):
     """What the stage needs of :class:`detectors.campaigns.CampaignCore`."""
+
+    @property
+    def campaigns(self) -> Mapping[str, Any]:
+        """Campaigns by id, each with its `status` and the `requests` of the accounts that it names."""
 
     def ingest(self, evidence: Evidence) -> list[Alert]:
         """Take evidence; the alerts that became due."""
@@ -74,7 +80,7 @@ class CampaignStage:
         publisher: where alerts and dead letters go.
         start: asks the broker where the group goes on reading.
         end: asks the broker for the offset after the last message of the evidence topic.
-        wall: the wall clock, seconds since the epoch.
+        wall: the wall clock, seconds since the epoch. steady: one that never goes back.
     """
 
     def __init__(
@@ -86,6 +92,7 @@ class CampaignStage:
         start: Callable[[], Awaitable[int]],
         end: Callable[[], Awaitable[int]],
         wall: Callable[[], float],
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._new_core = new_core
         self._journal = Journal(table)
@@ -93,12 +100,22 @@ class CampaignStage:
         self._start = start
         self._end = end
         self._wall = wall
+        self._steady = steady
         self._core: CampaignCore | None = None
         self._next = 0
         self.messages = 0
         self.skipped = 0
         self.rejected = 0
         self.alerts = 0
+        self.rejected_by: Counter[str] = Counter()
+        self.alerts_by: Counter[tuple[str, str]] = Counter()
+        self.restored = 0
+        self.restore_s: deque[float] = deque(maxlen=4_096)
+
+    @property
+    def campaigns(self) -> Mapping[str, Any] | None:
+        """Campaigns by id, to look at; None where no state is loaded."""
+        return None if self._core is None else self._core.campaigns
 
     @property
     def next_offset(self) -> int:
@@ -152,6 +169,7 @@ class CampaignStage:
         if due:
             await self._publisher.alerts(due)
             self.alerts += len(due)
+            self.alerts_by.update((alert.severity, alert.kind) for alert in due)
 
     async def _reject(self, message: Message, reason: str, detail: str) -> None:
         await self._publisher.letter(
@@ -167,10 +185,12 @@ class CampaignStage:
             )
         )
         self.rejected += 1
+        self.rejected_by[reason] += 1
 
     async def _core_now(self) -> CampaignCore:
         if self._core is None:
             start, end = await self._start(), await self._end()
+            began = self._steady()
             entries = self._journal.load()
             progress = self._journal.next_offset
             # A topic made anew starts at 0 again: its messages must not pass for ones seen before. And a table
@@ -179,6 +199,8 @@ class CampaignStage:
             core = self._new_core()
             if entries:
                 core.restore(entries)
+            self.restored += len(entries)
+            self.restore_s.append(self._steady() - began)
             self._core = core
         return self._core
 

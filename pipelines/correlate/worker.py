@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,27 +18,39 @@ from pipelines.correlate.stage import CampaignCore as CampaignStageCore
 from pipelines.errors import Failure
 from pipelines.kafka_io import check_partitions, make_admin, partition_counts, topic_by_role
 from pipelines.logs import get_logger
+from pipelines.metrics_http import Monitor, serving
+from pipelines.metrics_workers import publish_correlate
+from pipelines.stopping import Job, Stop
 
 _STATUS_EVERY_S: Final = 10.0
 _WATCH_EVERY_S: Final = 0.2
+_TELL_EVERY_S: Final = 1.0
+_LAG_EVERY_S: Final = 10.0
 _CHANGELOG: Final = {"cleanup.policy": "compact", "max.message.bytes": str(12 * 1024 * 1024)}
 
 
-def run_correlate(config: Config, *, once: bool) -> None:
-    """Run the app until SIGTERM or SIGINT, or with `once` until all evidence is decided on.
+def run_correlate(config: Config, *, job: Job) -> None:
+    """Run the app until SIGTERM or SIGINT, or as long as the job says: `once` is until all evidence is decided on.
 
     Raises:
         UsageError: the settings lack something.
-        Failure: the broker or its topics are not as they must be, or an output was not acknowledged.
+        Failure: the broker or its topics are not as they must be, an output was not acknowledged, or the time of a
+            `once` job came too early.
     """
     from detectors.campaigns import CampaignCore
 
-    prepare_topics(config)
+    log = get_logger("correlate")
+    metrics = config.pipeline.metrics
+    monitor = Monitor("correlate", stall_s=metrics.stall_s)
 
     def new_core() -> CampaignCore:
         return CampaignCore(config.campaigns, config.detectors, config_version=config.version)
 
-    asyncio.run(serve(config, new_core, once=once))
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(Stop(job, deadline_s=config.pipeline.workers.stop_s, log=log))
+        stack.enter_context(serving(monitor, metrics, "correlate", log))
+        prepare_topics(config)
+        asyncio.run(serve(config, new_core, once=job.once, stop=stop, monitor=monitor))
 
 
 def prepare_topics(config: Config) -> None:
@@ -81,11 +92,13 @@ def open_store(directory: Path) -> Path:
     return marker
 
 
-async def serve(config: Config, new_core: Callable[[], CampaignStageCore], *, once: bool) -> None:
+async def serve(
+    config: Config, new_core: Callable[[], CampaignStageCore], *, once: bool, stop: Stop, monitor: Monitor
+) -> None:
     """Start the app with cores of `new_core`, stop it when told to or done.
 
     Raises:
-        Failure: the app stopped by itself.
+        Failure: the app stopped by itself, or the time of a `once` job came too early.
     """
     log = get_logger("correlate")
     clean = open_store(store_directory(config))
@@ -93,10 +106,9 @@ async def serve(config: Config, new_core: Callable[[], CampaignStageCore], *, on
     progress = GroupProgress(kafka, app_id(config), topic_by_role(kafka.topics)["evidence"], PARTITION)
     try:
         app, correlator = build_app(config, new_core, progress, once=once, wall=time.time)
-        stop = asyncio.Event()
-        with _stop_on_signals(stop):
+        with stop.on_signals():
             log.info("started", once=once)
-            await _run(app, correlator, stop, log, once=once)
+            await _run(app, correlator, stop, monitor, log, once=once)
     finally:
         await asyncio.to_thread(progress.close)
     if correlator.failure is not None:
@@ -105,11 +117,12 @@ async def serve(config: Config, new_core: Callable[[], CampaignStageCore], *, on
         ) from correlator.failure
     clean.touch()
     log.info("stopped", **_status(correlator))
+    stop.check(done=correlator.finished.is_set())
 
 
-async def _run(app: Any, correlator: Correlator, stop: asyncio.Event, log: Any, *, once: bool) -> None:
+async def _run(app: Any, correlator: Correlator, stop: Stop, monitor: Monitor, log: Any, *, once: bool) -> None:
     loop = asyncio.get_running_loop()
-    tasks: list[asyncio.Task[None]] = []
+    tasks = [loop.create_task(keep_telling(monitor, correlator))]
     try:
         await app.start()
         tasks.append(loop.create_task(correlator.keep_committing()))
@@ -123,9 +136,9 @@ async def _run(app: Any, correlator: Correlator, stop: asyncio.Event, log: Any, 
         await app.stop()
 
 
-async def _until_over(app: Any, correlator: Correlator, stop: asyncio.Event, log: Any) -> None:
+async def _until_over(app: Any, correlator: Correlator, stop: Stop, log: Any) -> None:
     at = time.monotonic()
-    while not (stop.is_set() or correlator.finished.is_set() or correlator.failed.is_set()):
+    while not (stop.asked() or correlator.finished.is_set() or correlator.failed.is_set()):
         if app.should_stop:
             correlator.fail(RuntimeError("the Faust app crashed; its log says why"))
             return
@@ -133,6 +146,37 @@ async def _until_over(app: Any, correlator: Correlator, stop: asyncio.Event, log
         if time.monotonic() - at >= _STATUS_EVERY_S:
             at = time.monotonic()
             log.info("status", **_status(correlator))
+
+
+async def keep_telling(
+    monitor: Monitor, correlator: Correlator, *, every_s: float = _TELL_EVERY_S, lag_every_s: float = _LAG_EVERY_S
+) -> None:
+    """Publish the metrics until cancelled, and beat while evidence is taken, or there is none to take.
+
+    Args:
+        every_s: how often to publish.
+        lag_every_s: how often to ask the broker how much evidence waits.
+    """
+    loop = asyncio.get_running_loop()
+    asked_at, taken, lag = -lag_every_s, -1, None
+    while True:
+        if loop.time() - asked_at >= lag_every_s:
+            asked_at = loop.time()
+            lag = await _behind(correlator)
+        if not lag or correlator.stage.messages != taken:
+            taken = correlator.stage.messages
+            monitor.beat()
+        publish_correlate(monitor, correlator, lag=lag)
+        await asyncio.sleep(every_s)
+
+
+async def _behind(correlator: Correlator) -> int | None:
+    from kafka.errors import KafkaError
+
+    try:
+        return await correlator.behind()
+    except (KafkaError, TimeoutError):
+        return None
 
 
 def _status(correlator: Correlator) -> dict[str, int]:
@@ -144,15 +188,3 @@ def _status(correlator: Correlator) -> dict[str, int]:
         "alerts": stage.alerts,
         "rejected": stage.rejected,
     }
-
-
-@contextlib.contextmanager
-def _stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)

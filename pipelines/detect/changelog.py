@@ -206,6 +206,11 @@ class BlockWriter:
         self._everything, self._unsure, self._foreign, self._next = False, False, set(), None
         self._due.clear()
 
+    @property
+    def records(self) -> int:
+        """Blocks that the durable state has."""
+        return len(self._durable)
+
     def forget(self, keys: Mapping[bytes, bytes]) -> None:
         """Start over what the topic holds under these keys: all is written anew, and what is not needed is removed."""
         self.rewrite()

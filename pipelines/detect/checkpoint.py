@@ -33,6 +33,7 @@ class Checkpoint:
 
     Attributes:
         group: the consumer group whose offsets are committed.
+        wrote: records and bytes of state that the last :meth:`write` gave to the writer.
     """
 
     def __init__(self, changelog: Changelog, partition: int) -> None:
@@ -42,6 +43,12 @@ class Checkpoint:
         self.group = changelog.group
         self._writer: Writer = changelog.open(partition)
         self._blocks = BlockWriter()
+        self.wrote = (0, 0)
+
+    @property
+    def records(self) -> int:
+        """Records that the durable state has, without its head."""
+        return self._blocks.records
 
     def reopen(self) -> None:
         """Become the one writer again, where others may have been it meanwhile; the next state is written whole."""
@@ -118,8 +125,11 @@ class Checkpoint:
             else:
                 writer.put_tick(one)
         records = self._blocks.head_only(head) if parts is None else self._blocks.changes(head, parts)
+        count = size = 0
         for key, value in records:
             writer.put_state(key, value)
+            count, size = count + 1, size + len(value or b"")
+        self.wrote = count, size
         if not writer.commit(offsets):
             return False
         self._blocks.durable()

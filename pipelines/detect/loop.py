@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from msgspec import Struct
 
 from pipelines.detect.changelog import Head
 from pipelines.detect.checkpoint import Checkpoint
@@ -31,6 +30,7 @@ from pipelines.detect.ports import (
     TopicPartition,
 )
 from pipelines.detect.state import PartitionState
+from pipelines.detect.tallies import Counters, Tallies
 from pipelines.errors import Failure
 from pipelines.kafka_io import partition_of
 from pipelines.settings import StreamSettings
@@ -43,18 +43,6 @@ _POLL_MS: Final = 100
 _CONTROL_EVERY_S: Final = 0.2
 # A group may hand out nothing in its first round, before its leader has seen the topics' partitions.
 _NO_SHARE_S: Final = 5.0
-
-
-class Counters(Struct):
-    """What the worker has done since its start."""
-
-    events: int = 0
-    rejected: int = 0
-    ticks: int = 0
-    alerts: int = 0
-    misplaced: int = 0
-    refused_commits: int = 0
-    lost_states: int = 0
 
 
 class DetectLoop:
@@ -103,6 +91,7 @@ class DetectLoop:
         self._control_at = 0.0
         self._started = False
         self.counters = Counters()
+        self.tallies = Tallies()
 
     def step(self) -> None:
         """One round: what is read is decided on as far as its ticks are closed, and made durable.
@@ -167,6 +156,18 @@ class DetectLoop:
     def pending(self) -> int:
         """Events in open ticks."""
         return sum(state.lane.pending for state in self._states.values())
+
+    @property
+    def shares(self) -> list[PartitionState]:
+        """The partitions held, in order; to look at."""
+        return [self._states[number] for number in self.partitions]
+
+    @property
+    def waits_for(self) -> str | None:
+        """What is missing before the worker does its work; None where nothing is. A held state is a restored one."""
+        if self._suspended:
+            return "a rebalance is under way"
+        return None if self._states else "no partition is assigned"
 
     @property
     def dropped_control_letters(self) -> int:
@@ -269,7 +270,9 @@ class DetectLoop:
             self.counters.lost_states += 1
             self._log.error("the state cannot be used; the partition starts without one", why=restored.damage, **facts)
             return self._new_lane(number), None
-        self._log.info("state taken over", seconds=round(self._steady() - began, 3), **facts)
+        seconds = self._steady() - began
+        self.tallies.restored(restored.records, restored.bytes, seconds)
+        self._log.info("state taken over", seconds=round(seconds, 3), **facts)
         return lane, restored.head
 
     def _read_from(self, partition: TopicPartition, offset: int, firsts: Mapping[TopicPartition, int]) -> bool:
@@ -308,6 +311,7 @@ class DetectLoop:
             if isinstance(admitted, DeadLetter):
                 state.letters.append(admitted)
                 self.counters.rejected += 1
+                self.tallies.rejected[admitted.reason] += 1
                 continue
             offsets, times = read[envelope.source]
             offsets.append(envelope.offset)
@@ -323,6 +327,7 @@ class DetectLoop:
             state = self._states[number]
             state.note(topic, offsets, times, last[topic, number])
             state.merge.saw(topic, max(times, default=None), now)
+            self.tallies.events[topic] += len(times)
             if times and state.idle:
                 state.activate()
 
@@ -361,7 +366,9 @@ class DetectLoop:
 
     def _write(self, now: float, *, at_once: bool = False) -> None:
         """Checkpoint the partitions that are due, once the campaign stage knows of all of them."""
+        waiting = [state for state in self._states.values() if state.announced is not None]
         announced = [state.announce() for state in self._states.values()]
+        self.tallies.evidence += sum(state.announced is None for state in waiting)
         if not all(announced):
             self.counters.refused_commits += 1
             return
@@ -372,12 +379,15 @@ class DetectLoop:
             if not (control or due):
                 continue
             ticks = [one for one in state.said if not isinstance(one, Watermark)]
+            marks, began = len(state.said) - len(ticks), self._steady()
             if not state.write(self._steady, control):
                 self.counters.refused_commits += 1
                 continue
             self.counters.ticks += len(ticks)
             self.counters.alerts += sum(len(tick.alerts) for tick in ticks)
+            self.tallies.wrote(ticks, marks, state.checkpoint.wrote, self._steady() - began)
             if control:
+                self.tallies.reject(control)
                 self.counters.rejected += len(control)
                 self._control.letters_written()
 
@@ -387,22 +397,3 @@ class DetectLoop:
             self._source.pause([(topic, state.partition) for topic in ahead - state.paused])
             self._source.resume([(topic, state.partition) for topic in state.paused - ahead])
             state.paused = ahead
-
-
-def status(loop: DetectLoop, *, since: Counters, seconds: float) -> dict[str, Any]:
-    """The fields of a status line: rates since the last one, totals of what went wrong."""
-    now = loop.counters
-    return {
-        "events_per_s": round((now.events - since.events) / seconds, 1) if seconds > 0 else 0.0,
-        "events": now.events,
-        "rejected": now.rejected,
-        "ticks": now.ticks,
-        "alerts": now.alerts,
-        "lag": loop.lag,
-        "pending": loop.pending,
-        "partitions": ",".join(str(number) for number in loop.partitions),
-        "misplaced": now.misplaced,
-        "refused_commits": now.refused_commits,
-        "lost_states": now.lost_states,
-        "dropped_control_letters": loop.dropped_control_letters,
-    }

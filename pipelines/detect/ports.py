@@ -145,6 +145,14 @@ class Lane(Protocol):
     def pending(self) -> int:
         """Events offered and not yet in a closed tick."""
 
+    @property
+    def waiting(self) -> int:
+        """Cohorts whose news found no room in the evidence of the last tick."""
+
+    @property
+    def evicted(self) -> int:
+        """Cohorts given up for want of room."""
+
     def offer(self, frame: Any) -> None:
         """Take events of this partition in any order."""
 

@@ -28,16 +28,24 @@ class KafkaChangelog:
         topics: names by role.
         group: the consumer group; its metadata come from `member`.
         log: a structlog logger.
+        beat: called while a state is read, which may take minutes.
     """
 
     def __init__(
-        self, settings: KafkaSettings, topics: Mapping[str, str], group: str, member: Callable[[], Any], log: Any
+        self,
+        settings: KafkaSettings,
+        topics: Mapping[str, str],
+        group: str,
+        member: Callable[[], Any],
+        log: Any,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._topics = topics
         self._group = group
         self._member = member
         self._log = log
+        self._beat = beat
 
     @property
     def group(self) -> str:
@@ -78,7 +86,9 @@ class KafkaChangelog:
                     elif record.key is not None:
                         newest[record.key] = record.value
                 before, at, now = at, consumer.position(key), time.monotonic()
-                heard = now if at > before else heard
+                if at > before:
+                    heard = now
+                    self._beat()
                 if now - heard > _SILENCE_S:
                     raise Failure(f"topic {key.topic} partition {partition}: no record for {_SILENCE_S:g} s; is it up?")
                 if now - told >= _PROGRESS_EVERY_S:

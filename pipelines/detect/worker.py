@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -15,8 +14,9 @@ from pipelines.config import Config
 from pipelines.detect.control import Control
 from pipelines.detect.intake import Intake
 from pipelines.detect.kafka_source import KafkaControlSource, KafkaSource
-from pipelines.detect.loop import DetectLoop, status
+from pipelines.detect.loop import DetectLoop
 from pipelines.detect.state_topic import KafkaChangelog
+from pipelines.detect.tallies import Counters
 from pipelines.kafka_io import (
     EVENT_ROLES,
     check_partitions,
@@ -26,24 +26,27 @@ from pipelines.kafka_io import (
     topic_by_role,
 )
 from pipelines.logs import get_logger
+from pipelines.metrics_http import Monitor, serving
+from pipelines.metrics_workers import publish_detect
 from pipelines.secrets import is_development_key, load_hash_key
+from pipelines.stopping import Job, Stop
 
 _STATUS_EVERY_S: Final = 10.0
 
 
-def run_detect(config: Config, *, once: bool) -> None:
-    """Run a worker until SIGTERM or SIGINT, or with `once` until everything is read and decided.
+def run_detect(config: Config, *, job: Job) -> None:
+    """Run a worker until SIGTERM or SIGINT, or as long as the job says: `once` is until everything is decided.
 
     Raises:
         UsageError: the settings lack something (see :mod:`pipelines.kafka_io`).
-        Failure: the broker or its topics are not as they must be, or the broker took an output no longer.
+        Failure: the broker or its topics are not as they must be, the broker took an output no longer, or the time of
+            a `once` job came too early.
     """
     from detectors.engine import DetectConfig, FrameBuilder, Lane
 
     kafka = config.pipeline.kafka
     stream = config.pipeline.stream
     topics = topic_by_role(kafka.topics)
-    _check_topics(config, topics)
     key = load_hash_key(config.pipeline)
     detect = DetectConfig(
         config.detectors,
@@ -57,7 +60,11 @@ def run_detect(config: Config, *, once: bool) -> None:
         log.warning("development key in use: anyone can recompute the fingerprints; set DISTILLWATCH_HASH_KEY")
     group = f"{kafka.group}-detect"
     account_topics = [topics[role] for role in EVENT_ROLES]
+    monitor = Monitor("detect", stall_s=config.pipeline.metrics.stall_s)
     with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(Stop(job, deadline_s=config.pipeline.workers.stop_s, log=log))
+        stack.enter_context(serving(monitor, config.pipeline.metrics, "detect", log))
+        _check_topics(config, topics)
         source = KafkaSource(
             make_consumer(kafka, group=group, poll_records=stream.poll_records),
             account_topics,
@@ -81,14 +88,22 @@ def run_detect(config: Config, *, once: bool) -> None:
             topics=account_topics,
             builder=FrameBuilder(detect),
             new_lane=lambda partition: Lane(partition, detect),
-            changelog=KafkaChangelog(kafka, topics, group, source.group, log),
+            changelog=KafkaChangelog(kafka, topics, group, source.group, log, monitor.beat),
             settings=stream,
             steady=time.monotonic,
             log=log,
         )
         stack.callback(loop.close)
         shares = [(topic, number) for topic in account_topics for number in range(stream.partitions)]
-        drive(loop, once=once, group_is_done=partial(source.group_is_done, shares), log=log)
+        drive(
+            loop,
+            once=job.once,
+            group_is_done=partial(source.group_is_done, shares),
+            stop=stop,
+            monitor=monitor,
+            publish=partial(publish_detect, roles={name: role for role, name in topics.items()}, wall=time.time),
+            log=log,
+        )
 
 
 def drive(
@@ -96,18 +111,28 @@ def drive(
     *,
     once: bool,
     group_is_done: Callable[[], bool],
+    stop: Stop,
+    monitor: Monitor,
+    publish: Callable[[Monitor, DetectLoop], None],
     log: Any,
     steady: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Step the loop until a signal asks to stop; log a status line every 10 s.
+    """Step the loop until it is asked to stop; log a status line every 10 s, publish its metrics every second.
 
     With `once` it ends when the loop is done, and with it all members of its group.
+
+    Raises:
+        Failure: `stop` asked before a `once` job was done, because its time came.
     """
-    with stop_on_signals() as stopped:
+    done = False
+    with stop.on_signals():
         log.info("started", once=once)
         since, at, owned = msgspec.structs.replace(loop.counters), steady(), loop.partitions
-        while not stopped():
+        while not stop.asked():
             loop.step()
+            monitor.beat()
+            if monitor.due():
+                publish(monitor, loop)
             now = steady()
             if loop.partitions != owned:
                 owned = loop.partitions
@@ -116,26 +141,31 @@ def drive(
                 log.info("status", **status(loop, since=since, seconds=now - at))
                 since, at = msgspec.structs.replace(loop.counters), now
             if once and loop.done and group_is_done():
+                done = True
                 break
         loop.finish()
+        publish(monitor, loop)
         log.info("stopped", **status(loop, since=since, seconds=steady() - at))
+        stop.check(done=done)
 
 
-@contextlib.contextmanager
-def stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """SIGTERM and SIGINT ask for a stop after the running step; the handlers found are put back at the end."""
-    asked = False
-
-    def ask(*_: object) -> None:
-        nonlocal asked
-        asked = True
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def status(loop: DetectLoop, *, since: Counters, seconds: float) -> dict[str, Any]:
+    """The fields of a status line: rates since the last one, totals of what went wrong."""
+    now = loop.counters
+    return {
+        "events_per_s": round((now.events - since.events) / seconds, 1) if seconds > 0 else 0.0,
+        "events": now.events,
+        "rejected": now.rejected,
+        "ticks": now.ticks,
+        "alerts": now.alerts,
+        "lag": loop.lag,
+        "pending": loop.pending,
+        "partitions": ",".join(str(number) for number in loop.partitions),
+        "misplaced": now.misplaced,
+        "refused_commits": now.refused_commits,
+        "lost_states": now.lost_states,
+        "dropped_control_letters": loop.dropped_control_letters,
+    }
 
 
 def _check_topics(config: Config, topics: dict[str, str]) -> None:

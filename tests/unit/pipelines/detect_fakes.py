@@ -93,6 +93,8 @@ class FakeLane:
         self.late: list[str] = []
         self.closed = 0
         self.most_pending = 0
+        self.waiting = 0
+        self.evicted = 0
 
     @property
     def pending(self) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.detect.loop import Counters, status
 from pipelines.detect.ports import TopicPartition
+from pipelines.detect.tallies import Counters
+from pipelines.detect.worker import status
 from schemas.deadletters import DeadLetter
 from schemas.events import Enforcement, Release, encode_event
 from schemas.evidence import Watermark

@@ -17,7 +17,7 @@ from pipelines.detect.merge import PartitionMerge, TopicReader
 from pipelines.detect.offsets import PendingOffsets
 from pipelines.detect.outputs import KafkaWriter
 from pipelines.detect.ports import Change, Envelope
-from pipelines.detect.worker import stop_on_signals
+from pipelines.stopping import stop_on_signals
 from schemas.activity import ACTIVITY_DECODER, Activity
 from schemas.alerts import ALERT_DECODER, SIGNAL_DECODER, Alert, Signal
 from schemas.deadletters import DeadLetter
