@@ -11,6 +11,7 @@ nothing here and a batch next to nothing; scrapes read the board from a thread o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import Any, Final, Literal
 
 from msgspec import Struct
@@ -26,9 +27,7 @@ MAX_PARTITIONS: Final = 4_096
 """As many as `stream.partitions` may have; a higher number is told as `other`."""
 
 LABELS: Final[dict[str, frozenset[str]]] = {
-    "topic": frozenset(
-        {"requests", "responses", "accounts", "control", "evidence", "alerts", "signals", "activity", "dead_letters"}
-    ),
+    "topic": frozenset({"requests", "responses", "accounts"}),
     "partition": frozenset(map(str, range(MAX_PARTITIONS))),
     "reason": frozenset({*REASONS, PROCESSING_FAILED}),
     "level": frozenset({"low", "medium", "high", "critical"}),
@@ -160,7 +159,7 @@ METRICS: Final[tuple[Metric, ...]] = (
         ("refused_commits_total", "counter", "commits refused in a rebalance; the rows come again"),
         ("clickhouse_reachable", "gauge", "1 where the last connection or insert went through"),
         ("partitions", "gauge", "topic partitions assigned"),
-        ("lag_records", "gauge", "records on the broker that are not read yet, by topic", {"labels": ("topic",)}),
+        ("lag_records", "gauge", "records on the broker that are not read yet", {"labels": ("table",)}),
     ),
 )
 """Every metric that a worker exposes, besides Python's `process_*`."""
@@ -196,6 +195,10 @@ class Board:
         for metric in metrics_of(worker):
             more = {"buckets": metric.buckets} if metric.kind == "histogram" else {}
             held = kinds[metric.kind](metric.name, metric.help, metric.labels, registry=self.registry, **more)
+            if metric.kind == "counter" and metric.labels:
+                # A series that begins at 1 shows no increase, so each begins at 0.
+                for values in product(*(sorted(LABELS[label]) for label in metric.labels)):
+                    held.labels(*values)
             self._metrics[metric.name.removeprefix(PREFIX).removeprefix(f"{worker}_")] = metric, held
 
     def total(self, name: str, value: float, *labels: object) -> None:

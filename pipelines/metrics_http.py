@@ -22,7 +22,7 @@ from pipelines.settings import MetricsSettings
 _PUBLISH_EVERY_S: Final = 1.0
 # A client that does not send its request, or does not take the answer, is let go.
 _CLIENT_S: Final = 5.0
-_TEXT: Final = [("Content-Type", "text/plain; charset=utf-8")]
+_TEXT: Final = (("Content-Type", "text/plain; charset=utf-8"),)
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -102,7 +102,7 @@ def application(monitor: Monitor) -> Application:
     def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         path, method = environ.get("PATH_INFO", ""), environ.get("REQUEST_METHOD", "")
         if path != "/metrics" and path not in checks:
-            start("404 Not Found", _TEXT)
+            start("404 Not Found", [*_TEXT])
             return [b"there are /metrics, /healthz and /readyz\n"]
         if method != "GET":
             start("405 Method Not Allowed", [*_TEXT, ("Allow", "GET")])
@@ -110,7 +110,7 @@ def application(monitor: Monitor) -> Application:
         if path == "/metrics":
             return metrics(environ, start)
         good, why = checks[path]()
-        start("200 OK" if good else "503 Service Unavailable", _TEXT)
+        start("200 OK" if good else "503 Service Unavailable", [*_TEXT])
         return [f"{why}\n".encode()]
 
     return answer
