@@ -9,19 +9,20 @@ when the batch is in.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct, field
 
 from pipelines.dead_letters import from_record
-from pipelines.detect.ports import Change, Clock, Envelope, TopicPartition
+from pipelines.detect.ports import Clock, TopicPartition
 from pipelines.errors import Failure
+from pipelines.sink_ports import Letters, Record, SinkSource, SinkStore
 from pipelines.store import StoreUnavailable
 from pipelines.store_rows import activity_rows, alert_rows, letter_rows, signal_rows
-from schemas.activity import ACTIVITY_DECODER, Activity
-from schemas.alerts import ALERT_DECODER, SIGNAL_DECODER, Alert, Signal
+from schemas.activity import ACTIVITY_DECODER
+from schemas.alerts import ALERT_DECODER, SIGNAL_DECODER
 from schemas.deadletters import DeadLetter
 
 SINK_ROLES: Final = ("alerts", "signals", "activity", "dead_letters")
@@ -44,73 +45,6 @@ _ROWS: Final[dict[str, Callable[[Sequence[Any]], Any]]] = {
     "activity": activity_rows,
     "dead_letters": letter_rows,
 }
-
-
-class Record(Struct, frozen=True, gc=False):
-    """One record as it was read, with its headers."""
-
-    envelope: Envelope
-    headers: Sequence[tuple[str, bytes]] = ()
-
-
-class SinkSource(Protocol):
-    """The consumer, as a member of a group (see :class:`pipelines.sink_kafka.SinkConsumer`)."""
-
-    def poll_records(self, timeout_ms: int, max_records: int) -> list[Record]:
-        """Records of the assigned, unpaused partitions."""
-
-    def changes(self) -> list[Change]:
-        """Rebalances since the last call, oldest first."""
-
-    def position(self, partition: TopicPartition) -> int:
-        """Offset of the next record that a poll will return."""
-
-    def end(self, partition: TopicPartition) -> int:
-        """Offset after the last record that the broker is known to have."""
-
-    def refresh_ends(self, partitions: Iterable[TopicPartition]) -> bool:
-        """Ask the broker for the ends now; False where it is away."""
-
-    def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
-        """Committed offsets; None where the group never committed."""
-
-    def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Read on from `offset`; from the oldest record where there is none so old."""
-
-    def pause(self, partitions: Iterable[TopicPartition]) -> None:
-        """Let polls leave these partitions out."""
-
-    def resume(self, partitions: Iterable[TopicPartition]) -> None:
-        """Undo `pause`."""
-
-    def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
-        """Commit; False where the group takes none now."""
-
-
-class SinkStore(Protocol):
-    """What the sink needs of :class:`pipelines.store.Store`."""
-
-    def insert_alerts(self, alerts: Sequence[Alert]) -> int:
-        """Write alerts."""
-
-    def insert_signals(self, signals: Sequence[Signal]) -> int:
-        """Write signals."""
-
-    def insert_activity(self, rows: Sequence[Activity]) -> int:
-        """Write activity."""
-
-    def insert_dead_letters(self, letters: Sequence[DeadLetter]) -> int:
-        """Write where and why messages were rejected."""
-
-
-class Letters(Protocol):
-    """Where records go that are no row."""
-
-    def put(self, letter: DeadLetter) -> None:
-        """Queue a letter."""
-
-    def flush(self) -> None:
-        """Return when every letter is confirmed."""
 
 
 class SinkLimits(Struct, frozen=True, kw_only=True):

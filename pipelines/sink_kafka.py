@@ -28,7 +28,8 @@ from pipelines.logs import get_logger
 from pipelines.metrics_http import Monitor, serving
 from pipelines.metrics_workers import publish_sink
 from pipelines.settings import ClickHouseSettings
-from pipelines.sink import SINK_ROLES, Record, SinkLimits, SinkLoop
+from pipelines.sink import SINK_ROLES, SinkLimits, SinkLoop
+from pipelines.sink_ports import Record
 from pipelines.stopping import Job, Stop
 from pipelines.store import check_dsn, open_store
 
@@ -40,7 +41,7 @@ _ONCE_ASSIGNMENT_S: Final = 60.0
 
 
 class SinkConsumer(KafkaSource):
-    """A :class:`pipelines.sink.SinkSource`: the consumer of a group, with the records' headers."""
+    """A :class:`pipelines.sink_ports.SinkSource`: the consumer of a group, with the records' headers."""
 
     def poll_records(self, timeout_ms: int, max_records: int) -> list[Record]:
         """Records, the partitions in order."""

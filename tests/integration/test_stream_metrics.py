@@ -55,7 +55,7 @@ def test_the_three_workers_tell_what_they_do(
 ) -> None:
     stream, endpoint = Stream(topics, tmp_path), make_endpoint()
     detect, correlate, sink = free_port(), free_port(), free_port()
-    events = traffic()
+    events = traffic()[:1_500]
     by_role = dict.fromkeys(("requests", "responses", "accounts"), 0)
     for event in events:
         by_role[route_event(event)[0]] += 1
@@ -113,7 +113,7 @@ def test_a_worker_that_hangs_is_ended_at_its_deadline_and_its_work_is_done_again
     stream = Stream(topics, tmp_path)
     with (stream.config / "pipeline.toml").open("a") as file:
         file.write("[workers]\nstop_s = 2\n[metrics]\nstall_s = 5\n")
-    produce_events(topics.bootstrap, topics.names, traffic())
+    produce_events(topics.bootstrap, topics.names, traffic()[:300])
     port = free_port()
     hang = (
         "import time\nfrom pipelines.detect.loop import DetectLoop\nstep = DetectLoop.step\n"

@@ -9,7 +9,8 @@ import pytest
 
 from pipelines.detect.ports import Change, Envelope, TopicPartition
 from pipelines.errors import Failure
-from pipelines.sink import MAX_BATCH_BYTES, Record, SinkLimits, SinkLoop
+from pipelines.sink import MAX_BATCH_BYTES, SinkLimits, SinkLoop
+from pipelines.sink_ports import Record
 from pipelines.store import StoreUnavailable
 from schemas.activity import ENCODER, Activity
 from schemas.deadletters import DeadLetter
