@@ -19,6 +19,12 @@ from tests.unit.pipelines.detect_fakes import FakeClock
 from tests.unit.pipelines.test_metrics_http import Log
 
 
+@pytest.fixture(autouse=True)
+def logs_of_the_test_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker sends the process's logs to the stderr of its start, which here ends with the test."""
+    monkeypatch.setattr("pipelines.launch.configure_logs", lambda level: None)
+
+
 class Ended:
     """Takes the place of the process's end."""
 
