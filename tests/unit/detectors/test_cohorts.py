@@ -88,10 +88,13 @@ def test_rows_beyond_the_limit_wait_for_later_ticks_and_none_is_lost() -> None:
     for key in range(5):
         add(one, *(touch(f"k{key}a{n}") for n in range(13)), key=("template", key))
     got: list[str] = []
+    waiting: list[int] = []
     for tick in range(1, 6):
         rows = [account for accounts in sent(one, tick * TICK).values() for account in accounts]
         assert len(rows) <= 16
         got += rows
+        waiting.append(one.waiting)
+    assert waiting == [4, 3, 2, 1, 0], "cohorts with something left to say"
     assert sorted(got) == sorted(f"k{key}a{n}" for key in range(5) for n in range(13))
     assert sent(one, 6 * TICK) == {}
 
