@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import structlog
+import structlog.testing
 
 from detectors.blocks import Blocks, Part, whole, whole_of
 from pipelines.detect.control import Control
@@ -323,6 +324,7 @@ class Rig:
         self.builder = FakeBuilder()
         self.clock = FakeClock()
         self.lanes: list[FakeLane] = []
+        self.told = structlog.testing.LogCapture()
         self.settings = StreamSettings(**{"idle_close_ms": 2_000, "max_skew_ms": 5_000, "checkpoint_ms": 0, **settings})
         self.loop = self.restart()
 
@@ -342,7 +344,7 @@ class Rig:
             changelog=self.changelog,
             settings=self.settings,
             steady=self.clock,
-            log=structlog.get_logger(),
+            log=structlog.wrap_logger(structlog.PrintLogger(), processors=[self.told]),
         )
         return self.loop
 

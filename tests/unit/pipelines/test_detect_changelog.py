@@ -334,9 +334,7 @@ def test_checkpoints_that_take_long_come_more_rarely_but_within_a_minute() -> No
         (lambda state: state.pop(HEAD), "there are blocks and no head"),
     ],
 )
-def test_a_damaged_state_costs_the_state_and_not_the_partition(
-    damage: object, why: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_state_costs_the_state_and_not_the_partition(damage: object, why: str) -> None:
     rig = Rig()
     fill(rig, 25)
     rig.source.assign(0)
@@ -346,7 +344,7 @@ def test_a_damaged_state_costs_the_state_and_not_the_partition(
     rig.source.assign(0)
     drain(rig)
     assert rig.loop.counters.lost_states == 1
-    assert why in capsys.readouterr().out
+    assert [why in entry["why"] for entry in rig.told.entries if entry["log_level"] == "error"] == [True]
     assert set(rig.ids) == everything(25)
     # And it is whole again.
     rig.restart()
