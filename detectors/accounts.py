@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.blocks import Blocked, Blocks, Marks, Part, whole, whole_of
+from detectors.cadence_state import RECORD
 from detectors.frame import ABSENT
 from detectors.hashing import U64
 from schemas.evidence import AccountRow
@@ -48,7 +49,11 @@ _COLUMNS: Final[dict[str, Any]] = {
     "swept": np.int32,
     **dict.fromkeys(("cover_texts", "cover_novel", "cover_words", "mark_texts", "mark_novel", "covered"), np.int32),
     **dict.fromkeys(("techniques", "gradings", "graded", "cleanings", "cleaned"), np.int32),
+    "plan": np.int8,
+    "cadence": RECORD,
 }
+# Findings for which an account teaches nothing; the campaign stage's names do not reach a lane.
+_SUSPECT: Final = ("elicit_strong", "replayed", "foreign_turns", "leaked", "swept", "alerted", "banned")
 _ROW: Final = np.dtype(list(_COLUMNS.items()))
 ROW_BYTES: Final = _ROW.itemsize
 COLUMNS: Final = tuple(_COLUMNS)
@@ -184,6 +189,13 @@ class AccountTable(Blocked):
         """
         for column, value in (("answered", 1), ("mute", 0)):
             np.add.at(self.columns[column], slot[answered == value], 1)
+
+    def suspect(self, slot: I64) -> NDArray[np.bool_]:
+        """Whether accounts (n,) must not teach what is usual, for what was found in them; shape (n,)."""
+        found = np.zeros(len(slot), np.bool_)
+        for column in _SUSPECT:
+            found |= self.columns[column][slot] != 0
+        return found
 
     def row(self, slot: int) -> AccountRow:
         """The account as evidence shows it."""

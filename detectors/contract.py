@@ -7,6 +7,7 @@ once a tick, score first, with all events of the tick in event order.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -82,11 +83,16 @@ class Touches(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a detector saw in one tick. `counts` adds to account columns: column to (rows, amounts)."""
+    """What a detector saw in one tick.
+
+    `counts` adds to account columns: column to (rows, amounts). `sets` replaces values of columns that the detector
+    alone reads: column to (rows, values), one row an account.
+    """
 
     findings: Findings
     touches: list[Touches]
     counts: Mapping[str, tuple[I64, I64]]
+    sets: Mapping[str, tuple[I64, NDArray[Any]]] = MappingProxyType({})
 
 
 class Detector(Protocol):

@@ -18,7 +18,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.accounts import AccountTable
 from detectors.baselines import ScoreTail
 from detectors.blocks import Blocked, Blocks, Part, under, whole, whole_of, within
 from detectors.contract import I64, Findings, Report, Tick, no_findings
@@ -33,8 +32,6 @@ _HOUR_MS: Final = 3_600_000
 _LEVELS: Final = 24  # doublings followed; an account of 16 million requests stays in the last
 # Of the requests, in a population that all but repeats itself too: one long text among repeats is not steady.
 _STEADY: Final = 0.2
-# Findings for which an account teaches nothing; the campaign stage's names do not reach a lane.
-_SUSPECT: Final = ("elicit_strong", "replayed", "foreign_turns", "leaked", "swept", "alerted", "banned")
 Bools = NDArray[np.bool_]
 
 
@@ -177,7 +174,7 @@ class Coverage(Blocked):
         self._cells.turn(tick.end)
         if not len(read.row):
             return
-        teaches = np.flatnonzero(~read.first & ~_suspect(tick.accounts, read.slot))
+        teaches = np.flatnonzero(~read.first & ~tick.accounts.suspect(read.slot))
         odds = _odds(read.novel[teaches], read.since[teaches])
         for level in np.unique(read.level[teaches]).tolist():
             self._tails[level].learn(odds[read.level[teaches] == level])
@@ -213,10 +210,3 @@ def _level(requests: I64) -> I64:
 def _odds(novel: I64, since: I64) -> NDArray[np.float64]:
     """Log odds of a request with a new cell."""
     return np.asarray(np.log((novel + 0.5) / (since - novel + 0.5)))
-
-
-def _suspect(accounts: AccountTable, slot: I64) -> Bools:
-    found = np.zeros(len(slot), np.bool_)
-    for column in _SUSPECT:
-        found |= accounts[column][slot] != 0
-    return found

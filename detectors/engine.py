@@ -41,8 +41,8 @@ _DAY_MS: Final = 86_400_000
 _HOUR_MS: Final = 3_600_000
 _STATE_FORMAT: Final = 1  # of what `parts` holds; a change makes older states foreign
 # Parameters that give detectors their size or the meaning of what they hold.
-_SHAPE: Final = frozenset({"sketch_bits", "word_bits", "pane_hours", "capacity", "false_positive_rate"})
-_ENRICHMENT: Final = ("payment", "email_domain", "signup", "created")
+_SHAPE: Final = frozenset({"sketch_bits", "word_bits", "pane_hours", "capacity", "false_positive_rate", "period_hours"})
+_ENRICHMENT: Final = ("payment", "email_domain", "signup", "created", "plan")
 _FINGERPRINTS: Final = ("ip_prefix", "asn_agent", "tls_agent")
 _TELLING: Final = frozenset(AccountRow.__struct_fields__) | account_alerts.COLUMNS
 _SEEN: Final = {SignatureReplay.name: SIGNATURES, ForeignTurns.name: ANSWERS, Leakage.name: ANSWERS}
@@ -261,6 +261,8 @@ class Lane(Blocked):
                 if detector.name in self._shadow and column in _TELLING:
                     continue
                 np.add.at(accounts[column], tick.slot[rows], amounts.astype(np.int32))
+            for column, (rows, values) in report.sets.items():
+                accounts[column][tick.slot[rows]] = values
 
     def _signals(self, tick: Tick, detector: Detector, report: Report) -> Iterator[Signal]:
         floor = getattr(getattr(self._config.params, detector.name), "report_floor", 0.0)

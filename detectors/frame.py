@@ -31,6 +31,9 @@ RESPONSE: Final = 4
 # Ranks order events of the same millisecond: what is known about an account comes before what it does.
 RANKS: Final[dict[type, int]] = {Release: 0, Account: 1, Enforcement: 2, Request: REQUEST, Response: RESPONSE}
 
+PLANS: Final = ("free", "paid", "enterprise")
+"""Plans by their number in a frame, from 1; 0 is unknown."""
+_PLAN_NUMBERS: Final = {plan: number for number, plan in enumerate(PLANS, 1)}
 _UNSET: Final = (0, 0)  # no parameters, nothing that stands out
 _CUT: Final = frozenset({"length", "max_tokens"})  # finish reasons of an answer that hit its limit
 _TOOL_CALL: Final = ("tool", "function")  # how finish reasons begin that call one
@@ -47,7 +50,8 @@ class EventFrame(NamedTuple):
         account_hash: (n,) unkeyed, for placement only.
         ip_prefix, asn_agent, tls_agent: (n,) keyed hashes of a request's client; 0 is absent.
         payment, email_domain, signup: (n,) keyed hashes of an account's enrichment; 0 is absent.
-        created: (n,) epoch ms or ABSENT. banned: (n,) 1 ban, 0 unban, ABSENT.
+        created: (n,) epoch ms or ABSENT. plan: (n,) number of an account's plan, see PLANS.
+        banned: (n,) 1 ban, 0 unban, ABSENT.
         tokens: (n, 3) input, output, reasoning tokens of a response, or ABSENT. refused: (n,) or ABSENT.
         answered: (n,) of a response: 1 if all that it said is known (its text, or that it failed, refused or called
             a tool instead), 0 if a text is missing; ABSENT for other events.
@@ -80,6 +84,7 @@ class EventFrame(NamedTuple):
     email_domain: U64
     signup: U64
     created: I64
+    plan: NDArray[np.int8]
     banned: NDArray[np.int8]
     tokens: I64
     refused: NDArray[np.int8]
@@ -182,6 +187,7 @@ class FrameBuilder:
         zeros = [np.zeros(n, np.uint64) for _ in range(6)]
         ip_prefix, asn_agent, tls_agent, payment, email_domain, signup = zeros
         created = np.full(n, ABSENT, np.int64)
+        plan = np.zeros(n, np.int8)
         banned = np.full(n, ABSENT, np.int8)
         refused = np.full(n, ABSENT, np.int8)
         answered = np.full(n, ABSENT, np.int8)
@@ -222,7 +228,7 @@ class FrameBuilder:
                     usage = event.usage
                     tokens[i] = [ABSENT if v is None else v for v in (usage.input, usage.output, usage.reasoning)]
             elif isinstance(event, Account):
-                payment[i], email_domain[i], signup[i] = self._enrichment(event)
+                payment[i], email_domain[i], signup[i], plan[i] = self._enrichment(event)
                 if event.created is not None:
                     created[i] = event.created
             elif isinstance(event, Enforcement):
@@ -248,6 +254,7 @@ class FrameBuilder:
             email_domain=email_domain,
             signup=signup,
             created=created,
+            plan=plan,
             banned=banned,
             tokens=tokens,
             refused=refused,
@@ -286,7 +293,7 @@ class FrameBuilder:
             return ()
         return assistant_turns(event.messages, self._params.max_turns, self._params.min_turn_chars)
 
-    def _enrichment(self, event: Account) -> tuple[int, int, int]:
+    def _enrichment(self, event: Account) -> tuple[int, int, int, int]:
         signup = None
         if event.signup_ip:
             signup = address_prefix(event.signup_ip.partition("/")[0])
@@ -294,6 +301,7 @@ class FrameBuilder:
             self._hash("payment", event.payment) if event.payment else 0,
             self._hash("email_domain", event.email_domain.lower()) if event.email_domain else 0,
             self._hash("signup", signup) if signup else 0,
+            _PLAN_NUMBERS.get(event.plan or "", 0),
         )
 
 

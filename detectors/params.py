@@ -243,6 +243,39 @@ class TraceCleaningParams(FindingParams, kw_only=True, frozen=True, forbid_unkno
     ] = 300
 
 
+class CadenceParams(FindingParams, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Accounts whose timing, rate and places are unusual together."""
+
+    enabled: bool = False
+    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = True
+    kinds: Annotated[
+        int, Meta(ge=2, le=4, description="kinds (clock, onset, volume, places) that have to be unusual at once")
+    ] = 2
+    tail: Annotated[
+        float, Meta(gt=0, le=1, description="share of benign accounts, the most unusual, that it must be among")
+    ] = 0.05
+    period_hours: Annotated[
+        float,
+        Meta(gt=0, le=168, description="an account is judged after 1, 2, 4, ... of these since its first request"),
+    ] = 24.0
+    min_requests: Annotated[
+        int, Meta(ge=2, le=1_000_000, description="requests of an account since it was judged last to judge it again")
+    ] = 8
+    min_gaps: Annotated[
+        int, Meta(ge=2, le=1000, description="gaps between requests before their regularity is judged")
+    ] = 20
+    young_days: Annotated[
+        float, Meta(gt=0, le=365, description="an account made longer before its first request did not start at once")
+    ] = 7.0
+    min_places: Annotated[
+        float, Meta(ge=1, le=64, description="address prefixes of an account in one hour; fewer are none too many")
+    ] = 4.0
+    min_accounts: Annotated[
+        int,
+        Meta(ge=1, le=100_000, description="accounts of a plan to compare with; with fewer, all accounts are taken"),
+    ] = 50
+
+
 class PopulationParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """The live reference: a uniform sample of accounts, each counting once."""
 
@@ -282,6 +315,7 @@ class DetectorParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     technique_sweep: TechniqueParams = TechniqueParams()
     grading: GradingParams = GradingParams()
     trace_cleaning: TraceCleaningParams = TraceCleaningParams()
+    cadence: CadenceParams = CadenceParams()
     population: PopulationParams = PopulationParams()
     cohorts: CohortParams = CohortParams()
 

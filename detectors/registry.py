@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from detectors.cadence import Cadence
 from detectors.contract import Detector
 from detectors.coverage import Coverage
 from detectors.elicitation import Elicitation
@@ -40,6 +41,7 @@ REGISTRY: Final[dict[str, Callable[[Parts], Detector]]] = {
     "technique_sweep": lambda parts: TechniqueSweep(parts.params.technique_sweep, parts.scanner, parts.hasher),
     "grading": lambda parts: Grading(parts.params.grading, parts.scanner.marks),
     "trace_cleaning": lambda parts: TraceCleaning(parts.params.trace_cleaning, parts.scanner.marks),
+    "cadence": lambda parts: Cadence(parts.params.cadence),
 }
 
 

@@ -53,6 +53,10 @@ SIGNALS: Final[dict[str, SignalText]] = {
         "the account pastes reasoning in and has it cleaned, rewritten or judged",
         "ask where the reasoning comes from and what it is for: an editor's work looks alike",
     ),
+    "cadence": SignalText(
+        "the account's timing, rate and places are unusual together, against accounts of its plan",
+        "ask what runs behind it: a reseller, a shared key and a program that never stops look alike",
+    ),
     "even_shares": SignalText(
         "the accounts carry nearly equal shares of the work, as a load balancer would give them",
         "compare with the customer's own scheduler if all accounts are one customer's",
@@ -77,6 +81,9 @@ BLIND: Final[dict[str, str]] = {
     "answers": "no response carried a text: foreign turns and leaked reasoning were not seen",
     "response.refused": "responses did not say whether they refuse: sweeps over ways of asking were not seen",
     "request.params": "requests carried no sampling parameters: sweeps over them were not seen",
+    "request.client": "requests came without `client`: one account in many places was not seen",
+    "account.created": "accounts came without `created`: full use from creation on was not seen",
+    "account.plan": "accounts came without `plan`: a volume that does not fit it was not seen",
     "payment": "accounts came without `payment`: shared cards were not seen",
     "email_domain": "accounts came without `email_domain`: shared mail domains were not seen",
     "signup": "accounts came without `signup_ip`: sign-ups from one network were not seen",

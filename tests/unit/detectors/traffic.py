@@ -17,6 +17,7 @@ from detectors.engine import Lane, TickOutput
 from detectors.frame import RANKS, RESPONSE, EventFrame, FrameBuilder, concat, event_order
 from detectors.params import (
     AccountParams,
+    CadenceParams,
     CoverageParams,
     DetectorParams,
     ForeignTurnParams,
@@ -54,6 +55,9 @@ SMALL: Final = DetectorParams(
     technique_sweep=TechniqueParams(shadow=False, min_ways=2, min_patterns=1, min_refused=1, capacity=512, waiting=256),
     grading=GradingParams(shadow=False, min_requests=2, min_hours=0),
     trace_cleaning=TraceCleaningParams(shadow=False, min_requests=2, min_chars=60),
+    cadence=CadenceParams(
+        enabled=True, shadow=False, tail=1.0, period_hours=10 / 3600, min_requests=2, min_gaps=2, min_accounts=1
+    ),
 )
 
 
@@ -263,6 +267,8 @@ class Stand:
             slot[owned] = slots[place]
         said = np.flatnonzero((frame.rank == RANKS[Account]) & (frame.created >= 0))
         self.accounts["created"][slot[said]] = frame.created[said]
+        told = np.flatnonzero(frame.plan != 0)
+        self.accounts["plan"][slot[told]] = frame.plan[told]
         return Tick(end, frame, slot, self.accounts)
 
     def step(self, frame: EventFrame) -> Report:
@@ -274,6 +280,8 @@ class Stand:
         self.accounts.hear(tick.slot[responses], tick.frame.answered[responses])
         for column, (rows, amounts) in report.counts.items():
             np.add.at(self.accounts[column], tick.slot[rows], amounts)
+        for column, (rows, values) in report.sets.items():
+            self.accounts[column][tick.slot[rows]] = values
         return report
 
     def run(self, events: Sequence[Event]) -> list[Report]:
@@ -300,7 +308,7 @@ def built_in_pieces(builder: FrameBuilder, events: Sequence[Event], size: int) -
 def plain(value: Any) -> Any:
     """Reports, frames and outputs as values that compare with ``==``."""
     if isinstance(value, np.ndarray):
-        return value.tolist()
+        return value.tolist() if value.dtype.names is None else value.tobytes()
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return {name: plain(item) for name, item in value._asdict().items()}
     if isinstance(value, msgspec.Struct):
