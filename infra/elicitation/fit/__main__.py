@@ -35,8 +35,9 @@ _MIN_ROWS: Final = 3
 _MOST_WINDOWS: Final = 8  # of one ordinary text
 _L2: Final = 1e-4
 _COMMON: Final = 1.0  # times the mean mass of a feature, from where on it counts as common
-_DRAWS: Final = {"flagged": 16, "honest": 16, "task": 16}
-_HONEST_WEIGHT: Final = 2.0
+_DRAWS: Final = {"flagged": 32, "honest": 32, "task": 32}
+_HONEST_WEIGHT: Final = 4.0
+_ENGLISH_WEIGHT: Final = 3.0  # of wishes: nearly all ordinary texts are English, and their words weigh against it
 _MAX_CHARS: Final = 8192
 
 
@@ -86,11 +87,18 @@ def windows(examples: Sequence[Example], rng: Random) -> Windows:
             columns.append(np.arange(first[i] + begin, first[i] + begin + span))
             rows.append(np.full(span, len(flagged)))
             flagged.append(example.label == "flagged")
-            weight.append(_HONEST_WEIGHT if example.label == "honest" else 1.0)
+            weight.append(weight_of(example))
     joined = np.concatenate(rows), np.concatenate(columns)
     pick = sparse.csr_array((np.ones(len(joined[0])), joined), shape=(len(flagged), table.shape[0]))
     damped = sparse.diags_array(damping((pick @ characters).astype(np.int64)))
     return Windows(sparse.csr_array(damped @ pick @ table), np.array(flagged), np.array(weight))
+
+
+def weight_of(example: Example) -> float:
+    """How much each window of an example counts."""
+    if example.label == "honest":
+        return _HONEST_WEIGHT
+    return _ENGLISH_WEIGHT if example.label == "flagged" and example.language == "en" else 1.0
 
 
 def learn(data: Windows) -> tuple[NDArray[np.float64], float]:
