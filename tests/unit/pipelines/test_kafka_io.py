@@ -33,6 +33,7 @@ from pipelines.kafka_io import (
 from pipelines.launch import launch, override
 from pipelines.secrets import KAFKA_PASSWORD
 from pipelines.settings import KafkaSettings, PipelineSettings, TopicNames
+from pipelines.stopping import Job
 from tests.bad_inputs import good_events
 
 CONFIG = load_config(None)
@@ -185,13 +186,25 @@ def test_the_command_line_overrides_addresses_and_not_the_version(tmp_path: Path
 def test_a_kafka_error_is_shown_as_a_failure_and_a_bad_level_as_misuse() -> None:
     from kafka.errors import TopicAuthorizationFailedError
 
-    def worker(config: object, *, once: bool) -> None:
+    def worker(config: object, *, job: Job) -> None:
         raise TopicAuthorizationFailedError({"llm.requests"})
 
+    def start(level: str) -> None:
+        launch(
+            worker,
+            config=None,
+            bootstrap=None,
+            once=True,
+            log_level=level,
+            until=None,
+            metrics_port=None,
+            name="detect",
+        )
+
     with pytest.raises(Failure, match="TopicAuthorizationFailedError"):
-        launch(worker, config=None, bootstrap=None, once=True, log_level="error")
+        start("error")
     with pytest.raises(UsageError, match="--log-level"):
-        launch(worker, config=None, bootstrap=None, once=True, log_level="loud")
+        start("loud")
 
 
 def test_importing_faust_leaves_arguments_and_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
