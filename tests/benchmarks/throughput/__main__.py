@@ -112,7 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/bench.json"))
     parser.add_argument("--full", action="store_true", help="all prompt lengths, and a million accounts")
-    parser.add_argument("--events", type=int, default=120_000)
+    parser.add_argument("--events", type=int, default=240_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0, help="the most that one run of a peer takes")
     parser.add_argument("--only", nargs="+", choices=list(CONTENDERS), help="these contenders; the three are needed")
