@@ -29,7 +29,7 @@ def tagged_block(text: str) -> int:
     """Characters of the longest block that stands in tags for reasoning, anywhere in a normalised text.
 
     >>> tagged_block("shorten it: <think>first the left side, then the right one</think> done")
-    42
+    39
     >>> tagged_block("answer inside <think></think>, please")
     0
     """
