@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -10,6 +11,12 @@ from pipelines.kafka_io import DeliveryFailure
 
 # A rebalance that took the partition away is heard of within seconds; whoever is not the owner stops then.
 _FENCED_PATIENCE_S: Final = 60.0
+# A client whose broker restarts within a transaction may never hear of its offsets, and waits for them without end.
+_OFFSETS_S: Final = 20.0
+
+
+class StuckTransactionError(RuntimeError):
+    """The client does not get on; nothing was committed, and whoever opens the id next ends what is left of it."""
 
 
 class TransactionalProducer:
@@ -77,6 +84,7 @@ class TransactionalProducer:
             False where nothing was written, because the group is in a rebalance or has given the partition away.
 
         Raises:
+            StuckTransactionError: nothing was written, and this client is of no more use.
             DeliveryFailure: the broker did not take a record, or it is not known whether it has committed.
         """
         from kafka import OffsetAndMetadata, TopicPartition
@@ -90,7 +98,7 @@ class TransactionalProducer:
             self._begin()
             if offsets:
                 wanted = {TopicPartition(*one): OffsetAndMetadata(offset, "", -1) for one, offset in offsets.items()}
-                self._producer.send_offsets_to_transaction(wanted, group)
+                _within(_OFFSETS_S, lambda: self._producer.send_offsets_to_transaction(wanted, group))
         except KafkaError as error:
             if self._is_fenced(error):
                 return False
@@ -134,6 +142,29 @@ class TransactionalProducer:
             self._fenced_at = self._steady()
             return True
         return False
+
+
+def _within(seconds: float, call: Callable[[], object]) -> None:
+    """Call, and wait so long at most; the call takes no limit itself.
+
+    Raises:
+        StuckTransactionError: it is not back.
+    """
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="offsets-of-transaction", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise StuckTransactionError(f"the client heard nothing of its offsets for {seconds:g} s")
+    if errors:
+        raise errors[0]
 
 
 def _refusals() -> tuple[type[BaseException], ...]:

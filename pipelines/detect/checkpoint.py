@@ -9,6 +9,8 @@ from msgspec import Struct
 from detectors.blocks import Part
 from pipelines.detect.changelog import BlockWriter, Head, StateError, assemble
 from pipelines.detect.ports import Changelog, Lane, TickOutput, TopicPartition, Writer
+from pipelines.errors import Failure
+from pipelines.kafka_transactions import StuckTransactionError
 from schemas.deadletters import DeadLetter
 from schemas.evidence import Watermark
 
@@ -44,6 +46,7 @@ class Checkpoint:
         self._writer: Writer = changelog.open(partition)
         self._blocks = BlockWriter()
         self.wrote = (0, 0)
+        self._stuck = False
 
     @property
     def records(self) -> int:
@@ -55,6 +58,23 @@ class Checkpoint:
         self._writer.close()
         self._writer = self._changelog.open(self._partition)
         self._blocks.rewrite()
+        self._stuck = False
+
+    def _is_open(self) -> bool:
+        """Is there a client to write with? Replaces one that is stuck, as soon as a broker answers."""
+        if self._stuck:
+            try:
+                self.reopen()
+            except Failure:
+                return False
+        return True
+
+    def _commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
+        try:
+            return self._writer.commit(offsets)
+        except StuckTransactionError:
+            self._stuck = True
+            return False
 
     def restore(self, lane: Lane, committed: Mapping[str, int | None]) -> Restored:
         """Bring a fresh lane to the state of the last checkpoint, whose offsets must be those that are committed.
@@ -89,8 +109,10 @@ class Checkpoint:
         The campaign stage must know of every source before it decides on what the others say, so this does not
         wait for the partition's next checkpoint.
         """
+        if not self._is_open():
+            return False
         self._writer.put_evidence(watermark)
-        return self._writer.commit({})
+        return self._commit({})
 
     def write(
         self,
@@ -116,6 +138,8 @@ class Checkpoint:
         Raises:
             DeliveryFailure: something was not taken; stop the worker.
         """
+        if not self._is_open():
+            return False
         writer = self._writer
         for letter in letters:
             writer.put_letter(letter)
@@ -130,7 +154,7 @@ class Checkpoint:
             writer.put_state(key, value)
             count, size = count + 1, size + len(value or b"")
         self.wrote = count, size
-        if not writer.commit(offsets):
+        if not self._commit(offsets):
             return False
         self._blocks.durable()
         return True

@@ -141,9 +141,13 @@ class PartitionState:
 
     def announce(self) -> bool:
         """Send what :meth:`activate` has to say; False where that did not work yet."""
-        if self.announced is not None and self.checkpoint.announce(self.announced):
-            self.announced = None
-        return self.announced is None
+        if self.announced is None:
+            return True
+        if not self.checkpoint.announce(self.announced):
+            self._changed = True  # see `write`
+            return False
+        self.announced = None
+        return True
 
     def write(self, steady: Clock, more_letters: Sequence[DeadLetter] = ()) -> bool:
         """Make everything durable, further letters too; False where the group takes no offsets now."""
@@ -165,4 +169,7 @@ class PartitionState:
             self.committed.update(offsets)
             self._written_at, self._changed = began, False
             self._took_s = steady() - began
+        else:
+            # A client that took its place writes the whole state first.
+            self._changed = True
         return written

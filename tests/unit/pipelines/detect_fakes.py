@@ -19,6 +19,8 @@ from pipelines.detect.control import Control
 from pipelines.detect.intake import Intake
 from pipelines.detect.loop import DetectLoop
 from pipelines.detect.ports import Change, Envelope, TickOutput, TopicPartition
+from pipelines.errors import Failure
+from pipelines.kafka_transactions import StuckTransactionError
 from pipelines.settings import StreamSettings
 from schemas.activity import Activity
 from schemas.alerts import Alert, Signal
@@ -246,6 +248,8 @@ class FakeControlSource:
 class FakeChangelog:
     """Transactions and state in memory; `fail_at` names the call that fails, `refuse` plays a rebalance.
 
+    So many of the next commits hang as `stuck` says, and so many of the next clients find no broker as `away` says.
+
     What is committed comes into the journal, in its order, and `state` holds the newest record of each key.
     """
 
@@ -254,11 +258,18 @@ class FakeChangelog:
     state: dict[int, dict[bytes, bytes]] = field(default_factory=dict)
     fail_at: str | None = None
     refuse: bool = False
+    stuck: int = 0
+    away: int = 0
+    opened: int = 0
     owners: dict[int, int] = field(default_factory=dict)
     takes: Callable[[], None] = lambda: None
     group: str = "group"
 
     def open(self, partition: int) -> FakeWriter:
+        if self.away:
+            self.away -= 1
+            raise Failure("no broker answers")
+        self.opened += 1
         self.owners[partition] = self.owners.get(partition, 0) + 1
         return FakeWriter(self, partition, self.owners[partition])
 
@@ -296,6 +307,9 @@ class FakeWriter:
     def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
         self._put("commit", dict(offsets))
         self.log.takes()
+        if self.log.stuck:
+            self.log.stuck -= 1
+            raise StuckTransactionError("as asked")
         queued, self.queued = self.queued, []
         if self.log.refuse or self.log.owners[self.partition] != self.owner:
             return False

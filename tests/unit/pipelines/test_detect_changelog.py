@@ -403,3 +403,27 @@ def test_all_partitions_are_announced_before_any_tick() -> None:
     kinds = [entry[0] for entry in rig.journal if entry[0] in ("evidence", "tick")]
     assert kinds[:3] == ["evidence"] * 3
     assert "evidence" not in kinds[3:]
+
+
+def test_a_client_that_is_stuck_is_replaced_and_all_of_it_comes_again() -> None:
+    rig = Rig()
+    rig.source.assign(0)
+    fill(rig, 25)
+    rig.step()
+    opened = rig.changelog.opened
+    fill(rig, 25, start=25)
+    rig.changelog.stuck = 1
+    rig.step()
+    assert set(rig.ids) < everything(50)
+    assert rig.loop.counters.refused_commits >= 1
+    # No broker answers at first.
+    rig.changelog.away = 1
+    rig.step()
+    drain(rig)
+    assert rig.changelog.opened == opened + 1
+    assert set(rig.ids) == everything(50)
+    # And its state is whole.
+    rig.restart()
+    rig.source.assign(0)
+    rig.step()
+    assert rig.loop.counters.lost_states == 0
