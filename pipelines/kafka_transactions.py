@@ -13,10 +13,11 @@ from pipelines.kafka_io import DeliveryFailure
 _FENCED_PATIENCE_S: Final = 60.0
 # A client whose broker restarts within a transaction may never hear of its offsets, and waits for them without end.
 _OFFSETS_S: Final = 20.0
+_COMMIT_S: Final = 45.0
 
 
 class StuckTransactionError(RuntimeError):
-    """The client does not get on; nothing was committed, and whoever opens the id next ends what is left of it."""
+    """The client does not get on; whoever opens the id next ends what is left of its transaction."""
 
 
 class TransactionalProducer:
@@ -84,7 +85,8 @@ class TransactionalProducer:
             False where nothing was written, because the group is in a rebalance or has given the partition away.
 
         Raises:
-            StuckTransactionError: nothing was written, and this client is of no more use.
+            StuckTransactionError: this client is of no more use. Nothing was written, but where the answer to the
+                commit itself was lost: then all of it may have been.
             DeliveryFailure: the broker did not take a record, or it is not known whether it has committed.
         """
         from kafka import OffsetAndMetadata, TopicPartition
@@ -107,7 +109,7 @@ class TransactionalProducer:
             self._abort()
             return False
         try:
-            self._producer.commit_transaction()
+            _within(_COMMIT_S, self._producer.commit_transaction)
         except KafkaError as error:
             # Where another worker ended the transaction, the committed offsets tell how, at the next assignment.
             if self._is_fenced(error):
@@ -158,11 +160,11 @@ def _within(seconds: float, call: Callable[[], object]) -> None:
         except BaseException as error:
             errors.append(error)
 
-    thread = threading.Thread(target=run, name="offsets-of-transaction", daemon=True)
+    thread = threading.Thread(target=run, name="transaction", daemon=True)
     thread.start()
     thread.join(seconds)
     if thread.is_alive():
-        raise StuckTransactionError(f"the client heard nothing of its offsets for {seconds:g} s")
+        raise StuckTransactionError(f"the client heard nothing of its transaction for {seconds:g} s")
     if errors:
         raise errors[0]
 
