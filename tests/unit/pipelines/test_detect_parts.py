@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines import kafka_transactions
 from pipelines.detect.control import Control
 from pipelines.detect.intake import Intake
 from pipelines.detect.kafka_source import Rebalances
@@ -291,3 +293,34 @@ def test_rejected_control_records_are_kept_up_to_a_bound_and_counted_beyond() ->
     small.poll()
     assert [letter.offset for letter in small.letters()] == [3_005, 3_006, 3_007, 3_008, 3_009]
     assert small.dropped_letters == 3_005
+
+
+class Deaf:
+    """A producer that never hears of its offsets, as one whose broker restarted within a transaction."""
+
+    def __init__(self) -> None:
+        self.heard = threading.Event()
+        self.committed = False
+
+    def init_transactions(self) -> None: ...
+
+    def begin_transaction(self) -> None: ...
+
+    def send_offsets_to_transaction(self, offsets: object, group: object) -> None:
+        self.heard.wait(30)
+
+    def commit_transaction(self) -> None:
+        self.committed = True
+
+
+def test_a_client_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_transactions, "_OFFSETS_S", 0.05)
+    deaf = Deaf()
+    sender = kafka_transactions.TransactionalProducer(deaf)
+    try:
+        with pytest.raises(kafka_transactions.StuckTransactionError, match=r"nothing of its transaction for 0\.05 s"):
+            sender.commit({("requests", 0): 7}, "the member")
+        assert not deaf.committed
+    finally:
+        deaf.heard.set()
+    assert kafka_transactions.TransactionalProducer(Deaf()).commit({}, "the member"), "without offsets there is no wait"
