@@ -160,6 +160,7 @@ def _within(seconds: float, call: Callable[[], object]) -> None:
         except BaseException as error:
             errors.append(error)
 
+    # Not of a pool, which would wait for it at the end of the process.
     thread = threading.Thread(target=run, name="transaction", daemon=True)
     thread.start()
     thread.join(seconds)

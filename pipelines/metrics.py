@@ -114,7 +114,11 @@ METRICS: Final[tuple[Metric, ...]] = (
         ("checkpoint_records_total", "counter", "records of state that checkpoints wrote"),
         ("checkpoint_bytes_total", "counter", "bytes of state that checkpoints wrote, compressed", {"unit": "bytes"}),
         ("state_records", "gauge", "records that the durable state has", _BY_PARTITION),
-        ("refused_commits_total", "counter", "checkpoints refused in a rebalance; their work is written later"),
+        (
+            "refused_commits_total",
+            "counter",
+            "checkpoints not taken, in a rebalance or by a stuck client; written later",
+        ),
         ("lost_states_total", "counter", "partitions that started without their state"),
         (
             "restore_seconds",

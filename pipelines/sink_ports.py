@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
-from pipelines.detect.ports import Change, Envelope, TopicPartition
+from pipelines.detect.ports import Envelope, Member, TopicPartition
 from schemas.activity import Activity
 from schemas.alerts import Alert, Signal
 from schemas.deadletters import DeadLetter
@@ -20,35 +20,11 @@ class Record(Struct, frozen=True, gc=False):
     headers: Sequence[tuple[str, bytes]] = ()
 
 
-class SinkSource(Protocol):
-    """The consumer, as a member of a group (see :class:`pipelines.sink_kafka.SinkConsumer`)."""
+class SinkSource(Member, Protocol):
+    """The consumer of the result topics (see :class:`pipelines.sink_kafka.SinkConsumer`)."""
 
     def poll_records(self, timeout_ms: int, max_records: int) -> list[Record]:
         """Records of the assigned, unpaused partitions."""
-
-    def changes(self) -> list[Change]:
-        """Rebalances since the last call, oldest first."""
-
-    def position(self, partition: TopicPartition) -> int:
-        """Offset of the next record that a poll will return."""
-
-    def end(self, partition: TopicPartition) -> int:
-        """Offset after the last record that the broker is known to have."""
-
-    def refresh_ends(self, partitions: Iterable[TopicPartition]) -> bool:
-        """Ask the broker for the ends now; False where it is away."""
-
-    def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
-        """Committed offsets; None where the group never committed."""
-
-    def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Read on from `offset`; from the oldest record where there is none so old."""
-
-    def pause(self, partitions: Iterable[TopicPartition]) -> None:
-        """Let polls leave these partitions out."""
-
-    def resume(self, partitions: Iterable[TopicPartition]) -> None:
-        """Undo `pause`."""
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
         """Commit; False where the group takes none now."""

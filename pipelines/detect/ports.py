@@ -54,11 +54,8 @@ class Change(Struct, frozen=True):
     partitions: frozenset[TopicPartition]
 
 
-class Source(Protocol):
-    """The consumer of the account topics, as a member of a group."""
-
-    def poll(self, timeout_ms: int, max_records: int) -> list[Envelope]:
-        """Records of the assigned, unpaused partitions; offsets of one partition ascend."""
+class Member(Protocol):
+    """A consumer, as a member of a group."""
 
     def changes(self) -> list[Change]:
         """Rebalances since the last call, oldest first."""
@@ -76,13 +73,20 @@ class Source(Protocol):
         """Committed offsets; None where the group never committed."""
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Read on from `offset`."""
+        """Read on from `offset`; from the oldest record where there is none so old."""
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """Let polls leave these partitions out."""
 
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
         """Undo `pause`."""
+
+
+class Source(Member, Protocol):
+    """The consumer of the account topics."""
+
+    def poll(self, timeout_ms: int, max_records: int) -> list[Envelope]:
+        """Records of the assigned, unpaused partitions; offsets of one partition ascend."""
 
 
 class ControlSource(Protocol):

@@ -302,9 +302,11 @@ class Deaf:
         self.heard = threading.Event()
         self.committed = False
 
-    def init_transactions(self) -> None: ...
+    def init_transactions(self) -> None:
+        """The broker gives the id."""
 
-    def begin_transaction(self) -> None: ...
+    def begin_transaction(self) -> None:
+        """Nothing is sent for that."""
 
     def send_offsets_to_transaction(self, offsets: object, group: object) -> None:
         self.heard.wait(30)
