@@ -18,7 +18,7 @@ from schemas.alerts import Alert, SignalShare
 
 RUNBOOK: Final = "docs/runbook.md#account"
 
-_LEVEL_BITS: Final = 8
+_LEVEL_BITS: Final = 6  # of `alerted`, an int32 with room for five rules
 _STEP: Final = 10  # a tenfold count is worth a new version
 
 
@@ -33,6 +33,8 @@ _RULES: Final = (
     _Rule("elicitation", "elicit_strong", 0, ["AML.T0024.002"]),
     _Rule("signature_replay", "replayed", 1, ["AML.T0024.002", "AML.T0012"]),
     _Rule("sampling_sweep", "swept", 2, ["AML.T0024.002"]),
+    _Rule("technique_sweep", "techniques", 3, ["AML.T0024.002", "AML.T0054"]),
+    _Rule("trace_cleaning", "cleaned", 4, ["AML.T0005.001"]),
 )
 COLUMNS: Final = frozenset(rule.column for rule in _RULES)
 """Columns of the account table that alert on an account alone."""
@@ -51,6 +53,8 @@ def due(tick: Tick, accounts: AccountTable, config: DetectConfig) -> list[Alert]
         "elicitation": config.params.elicitation.account_requests,
         "signature_replay": config.params.signature_replay.account_signatures,
         "sampling_sweep": config.params.sampling_sweep.account_requests,
+        "technique_sweep": config.params.technique_sweep.account_requests,
+        "trace_cleaning": config.params.trace_cleaning.account_requests,
     }
     for rule in _RULES:
         threshold = thresholds[rule.detector]

@@ -39,7 +39,7 @@ I64 = NDArray[np.int64]
 
 _DAY_MS: Final = 86_400_000
 _HOUR_MS: Final = 3_600_000
-_STATE_FORMAT: Final = 1  # of what `parts` holds; a change makes older states foreign
+_STATE_FORMAT: Final = 2  # of what `parts` holds; a change makes older states foreign
 # Parameters that give detectors their size or the meaning of what they hold.
 _SHAPE: Final = frozenset({"sketch_bits", "word_bits", "pane_hours", "capacity", "false_positive_rate", "period_hours"})
 _ENRICHMENT: Final = ("payment", "email_domain", "signup", "created", "plan")

@@ -205,6 +205,9 @@ class TechniqueParams(FindingParams, kw_only=True, frozen=True, forbid_unknown_f
     min_refused: Annotated[
         int, Meta(ge=1, le=1_000_000, description="refused requests of an account before they say something")
     ] = 3
+    account_requests: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="requests of a sweep by one account that alert on that account alone")
+    ] = 20
     wait_minutes: Annotated[
         float, Meta(gt=0, le=1440, description="a response later than this is not joined to its request")
     ] = 15.0
@@ -238,6 +241,9 @@ class TraceCleaningParams(FindingParams, kw_only=True, frozen=True, forbid_unkno
     min_requests: Annotated[
         int, Meta(ge=1, le=1_000_000, description="cleanings, a quarter of its requests, before an account counts")
     ] = 5
+    account_requests: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="cleanings that count, of one account, that alert on it alone")
+    ] = 50
     min_chars: Annotated[
         int, Meta(ge=1, le=100_000, description="a shorter text, or block in tags, holds no trace")
     ] = 300

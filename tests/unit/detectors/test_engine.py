@@ -482,6 +482,31 @@ class TestAccountAlerts:
         (alert,) = alerts(out)
         assert (alert.signals[0].name, alert.accounts, alert.ts) == ("signature_replay", ["new"], START + 3 * TICK + 1)
 
+    @pytest.mark.parametrize(
+        ("detector", "loud"),
+        [("technique_sweep", {f"bad{n}" for n in range(5)}), ("trace_cleaning", {"worker0", "worker1"})],
+    )
+    @pytest.mark.parametrize("shadow", [False, True])
+    def test_sweeps_and_cleaning_alert_where_one_account_lives_by_them(
+        self, detector: str, loud: set[str], shadow: bool
+    ) -> None:
+        rig = Rig(tune(**{detector: {"account_requests": 3, "shadow": shadow}}))
+        rig.offer(*traffic())
+        found = [alert for alert in alerts(rig.flush()) if alert.signals[0].name == detector]
+        assert {name for alert in found for name in alert.accounts} == (set() if shadow else loud)
+        assert all(alert.signals[0].evidence["count"] == 3 and alert.version == 1 for alert in found)
+
+    def test_each_rule_counts_its_own_versions(self) -> None:
+        least = {"elicitation": 2, "signature_replay": 2, "sampling_sweep": 2, "technique_sweep": 2}
+        key = {name: "account_signatures" if name == "signature_replay" else "account_requests" for name in least}
+        rig = Rig(tune(**{name: {key[name]: count} for name, count in least.items()}))
+        rig.offer(*traffic(ticks=24))
+        by_rule: dict[str, list[int]] = {}
+        for alert in alerts(rig.flush()):
+            by_rule.setdefault(f"{alert.signals[0].name} {alert.alert_id}", []).append(alert.version)
+        assert {name.split()[0] for name in by_rule} == set(least)
+        assert all(versions == [1, 2] for versions in by_rule.values())
+
 
 class TestShadow:
     @pytest.mark.parametrize(
