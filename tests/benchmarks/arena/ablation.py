@@ -1,17 +1,19 @@
 """Every signal off in turn: what each of them is worth on the same events.
 
-Detectors are switched off in the config, as an operator would. The coordination signals have no switch of
-their own, so there the test is replaced, for this replay only, by one that finds nothing.
+Detectors say what they found by cohorts of a kind of their own and by columns of an account's row, and do not hear of
+each other. So the campaign stage decides again on what one replay kept, without what one detector said: the same
+namings as of a replay with that detector disabled, which a test compares, in a quarter of the time. The coordination
+signals have no switch of their own, so there the test is replaced, for that decision only, by one that finds nothing.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from unittest import mock
 
 import msgspec
@@ -23,15 +25,46 @@ from detectors.registry import REGISTRY
 from pipelines import replay
 from pipelines.config import Config, load_config
 from schemas.alerts import ALERT_DECODER, Alert
-from schemas.evidence import ENCODER, EVIDENCE_DECODER, Evidence
+from schemas.evidence import ENCODER, EVIDENCE_DECODER, AccountRow, CohortEvidence, Evidence, PopulationEvidence
 from tests.benchmarks.arena.progress import Lines, Tell, silent, told
 
 COORDINATION: Final = ("even_shares", "shared_infrastructure", "young_accounts")
 
 
+class Said(NamedTuple):
+    """How a detector tells the campaign stage: its kind of cohort, and its columns of an account's row."""
+
+    kind: str | None
+    columns: tuple[str, ...] = ()
+
+
+SAID: Final = {
+    "elicitation": Said("elicitation", ("elicit_strong", "elicit_weak")),
+    "template_family": Said("template"),
+    "signature_replay": Said("replay", ("replayed",)),
+    "foreign_turns": Said("turns", ("foreign_turns",)),
+    "leakage": Said("leak", ("leaked", "refused")),
+    "sampling_sweep": Said(None),
+    "coverage": Said("coverage", ("covered",)),
+    "technique_sweep": Said("technique", ("techniques",)),
+    "grading": Said("grading", ("graded",)),
+    "trace_cleaning": Said("cleaning", ("cleaned",)),
+}
+"""What each detector says; one that is not here, or in the shadow, says nothing to the campaign stage."""
+
+
 def signals(config: Config) -> list[str]:
-    """All that a config has on: detectors in the registry's order, then the coordination signals."""
-    return [*(name for name in REGISTRY if getattr(config.detectors, name).enabled), *COORDINATION]
+    """All that count in a config: detectors in the registry's order, then the coordination signals.
+
+    A detector in the shadow counts for nothing, so there is nothing to switch off.
+    """
+    return [*(name for name in REGISTRY if counts(config, name)), *COORDINATION]
+
+
+def counts(config: Config, detector: str) -> bool:
+    """Is a detector on, and out of the shadow?"""
+    params = getattr(config.detectors, detector)
+    return bool(params.enabled and not params.shadow)
 
 
 def without(config: Config, signal: str) -> Config:
@@ -46,6 +79,35 @@ def without(config: Config, signal: str) -> Config:
         raise ValueError(f"no signal {signal}; there are {', '.join((*REGISTRY, *COORDINATION))}")
     off = msgspec.structs.replace(getattr(config.detectors, signal), enabled=False)
     return msgspec.structs.replace(config, detectors=msgspec.structs.replace(config.detectors, **{signal: off}))
+
+
+def all_but(config: Config, detector: str) -> list[str]:
+    """All other detectors that count: off, they leave one alone with the coordination signals."""
+    return [name for name in signals(config) if name not in (detector, *COORDINATION)]
+
+
+def _left_without(off: Collection[str]) -> Callable[[Evidence], Evidence | None]:
+    """What is left of a message without some detectors; None where nothing is."""
+    said = [SAID[signal] for signal in off if signal in SAID]
+    kinds = {one.kind for one in said}
+    columns = [column for one in said for column in one.columns]
+
+    def emptied(row: AccountRow) -> None:
+        for column in columns:
+            setattr(row, column, 0)
+
+    def left(evidence: Evidence) -> Evidence | None:
+        if isinstance(evidence, CohortEvidence):
+            if evidence.kind in kinds:
+                return None
+            for member in evidence.members:
+                emptied(member.row)
+        elif isinstance(evidence, PopulationEvidence):
+            for row in evidence.rows:
+                emptied(row)
+        return evidence
+
+    return left
 
 
 @contextmanager
@@ -95,21 +157,27 @@ def run(
     return summary
 
 
-def decide_again(evidence: Path, alerts: Path, config: Path | None, signal: str, tell: Tell = silent) -> None:
-    """What :func:`run` with a coordination signal off writes, from what a run with all of them on kept.
+def decide_again(evidence: Path, alerts: Path, config: Path | None, off: Collection[str], tell: Tell = silent) -> None:
+    """Write the alerts without some signals, from what a run with all of them on kept.
 
-    Only the campaign stage looks at coordination, and the detectors do not hear back from it.
+    The detectors do not hear back from the campaign stage, nor from each other.
 
     Args:
         evidence: as that run wrote it.
+        off: detectors, and at most one coordination signal.
     """
     loaded = load_config(config)
     core = CampaignCore(loaded.campaigns, loaded.detectors, config_version=loaded.version)
     encode = msgspec.json.Encoder().encode
-    with silenced(signal), alerts.open("wb") as out, zstandard.open(evidence, "rb") as file:
-        out.write(_others(evidence).read_bytes())
-        for line in told(io.BufferedReader(file), f"decisions without {signal}: messages", tell):
-            out.writelines(encode(alert) + b"\n" for alert in core.ingest(EVIDENCE_DECODER.decode(line)))
+    left = _left_without(off)
+    coordination_off = next((signal for signal in off if signal in COORDINATION), "")
+    with silenced(coordination_off), alerts.open("wb") as out, zstandard.open(evidence, "rb") as file:
+        with _others(evidence).open("rb") as others:
+            out.writelines(line for line in others if ALERT_DECODER.decode(line).signals[0].name not in off)
+        for line in told(io.BufferedReader(file), f"decisions without {', '.join(off)}: messages", tell):
+            told_of = left(EVIDENCE_DECODER.decode(line))
+            if told_of is not None:
+                out.writelines(encode(alert) + b"\n" for alert in core.ingest(told_of))
         out.writelines(encode(alert) + b"\n" for alert in core.flush())
 
 

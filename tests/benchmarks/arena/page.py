@@ -253,22 +253,18 @@ def _ablation(report: Mapping[str, Any]) -> str:
     if not found:
         return ""
     full = report["overall"]
-    rows: list[tuple[object, ...]] = [
-        (
-            *("none", full["mean_exposure"], _span(full["mean_exposure_interval"]), full["detected"]),
-            report["benign"]["accounts_named"],
-        )
-    ]
-    rows += [
-        (
-            *(name, row["mean_exposure"], _span(row["mean_exposure_interval"]), row["detected"]),
-            row["benign_accounts_named"],
-        )
-        for name, row in found.items()
-    ]
-    head = ("signal off", "mean exposure", "95 %", "detected", "benign accounts named")
+    nothing = {**full, "benign_accounts_named": report["benign"]["accounts_named"]}
+    columns = ("mean exposure", "95 %", "detected", "benign accounts named")
+    without = table(("signal off", *columns), map(_signal_row, ("none", *found), (nothing, *found.values())))
     plot = plots.ablation(full["mean_exposure"], {name: row["mean_exposure"] for name, row in found.items()})
-    return f"<h2>Ablation</h2>\n{table(head, rows)}\n{plot}"
+    alone = report.get("alone", {})
+    only = table(("detector alone, with coordination", *columns), map(_signal_row, alone, alone.values()))
+    return f"<h2>Ablation</h2>\n{without}\n{plot}\n{only if alone else ''}"
+
+
+def _signal_row(name: str, row: Mapping[str, Any]) -> tuple[object, ...]:
+    shown = (row["mean_exposure"], _span(row["mean_exposure_interval"]), row["detected"])
+    return (name, *shown, row["benign_accounts_named"])
 
 
 def _text_only(found: Mapping[str, Any] | None) -> str:

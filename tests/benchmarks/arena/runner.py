@@ -18,7 +18,6 @@ import pandas as pd
 import zstandard
 from msgspec import Struct
 
-from detectors.registry import REGISTRY
 from pipelines.config import load_config
 from pipelines.simulate import Simulation, generate, load_prompts, load_scenario, scenario_names
 from schemas.events import Event, encode_event
@@ -131,6 +130,7 @@ def _run(options: Options, tell: Tell, save: Save, shift_bench: Callable[[], dic
         "findings": metrics.findings(tables.read_signals(signals), found, traffic.labels),
         "peers": {},
         "ablation": {},
+        "alone": {},
         "shift": {"ours": None, "mmd": None},
         "absent": {},
     }
@@ -199,15 +199,17 @@ def _compare(report: dict[str, Any], traffic: tables.Traffic, options: Options, 
     """The ablation, the peers and the text-only baseline, several at a time; the longest begin first."""
     allowed = report["benign"]["accounts_named"]
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        signals = ablation.signals(load_config(options.config))
-        replayed = {name: pool.submit(_without, options, name, tell) for name in signals if name in REGISTRY}
         innocent = set(traffic.labels.loc[traffic.labels["kind"] != tables.CAMPAIGN, "account"])
         peers = pool.submit(_peers, options.work / COLUMNS, innocent, options.embedding, tell)
         baseline = pool.submit(_text_records, options, tell)
-        decided = {name: pool.submit(_without, options, name, tell) for name in signals if name not in REGISTRY}
-        for signal, task in (replayed | decided).items():
-            report["ablation"][signal] = _ablated(traffic, *task.result())
-        save(report)
+        config = load_config(options.config)
+        signals = ablation.signals(config)
+        without = {name: pool.submit(_decided, options, f"without-{name}", [name], tell) for name in signals}
+        others = {name: ablation.all_but(config, name) for name in signals if name not in ablation.COORDINATION}
+        alone = {name: pool.submit(_decided, options, f"only-{name}", off, tell) for name, off in others.items()}
+        for key, tasks in (("ablation", without), ("alone", alone)):
+            report[key] = {name: _ablated(traffic, *task.result()) for name, task in tasks.items()}
+            save(report)
         report["peers_embedding"], runs = peers.result()
         for name, peer in runs.items():
             report["peers"][name] = {**beside(peer.found, traffic, allowed), "seconds": peer.seconds}
@@ -228,17 +230,14 @@ def beside(found: pd.DataFrame, traffic: tables.Traffic, allowed: int) -> dict[s
     return {**budget.compare(found, traffic, allowed), **larger}
 
 
-def _without(options: Options, signal: str, tell: Tell) -> tuple[Path, float]:
-    """The alerts without a signal, and the seconds they took."""
-    alerts = options.work / f"alerts-without-{signal}.jsonl"
+def _decided(options: Options, name: str, off: list[str], tell: Tell) -> tuple[Path, float]:
+    """The alerts with some signals off, and the seconds they took."""
+    alerts = options.work / f"alerts-{name}.jsonl"
     begun = time.monotonic()
-    tell(f"ablation: without {signal}")
-    if signal in ablation.COORDINATION:
-        ablation.decide_again(options.work / EVIDENCE, alerts, options.config, signal, tell)
-    else:
-        ablation.run(options.work / EVENTS, alerts, options.config, signal, tell=tell)
+    tell(f"ablation: {name}")
+    ablation.decide_again(options.work / EVIDENCE, alerts, options.config, off, tell)
     seconds = time.monotonic() - begun
-    tell(f"ablation: without {signal} done in {seconds:.0f} s")
+    tell(f"ablation: {name} done in {seconds:.0f} s")
     return alerts, seconds
 
 

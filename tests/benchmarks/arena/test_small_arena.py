@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from detectors.registry import REGISTRY
 from pipelines.config import load_config
 from pipelines.errors import Failure
 from pipelines.simulate import load_prompts
-from tests.benchmarks.arena import ablation, compare, contract, page, runner, tolerances
+from schemas.evidence import AccountRow
+from tests.benchmarks.arena import ablation, compare, contract, page, runner, tables, tolerances
 from tests.benchmarks.peers import PEERS
 
 pytestmark = pytest.mark.slow
@@ -49,14 +51,52 @@ def test_the_report_is_as_the_schema_promises(report: dict[str, Any]) -> None:
     assert contract.broken(contract.written(report)) == []
 
 
-def test_a_run_with_comparisons_is_as_promised_too(options: runner.Options, tmp_path: Path) -> None:
-    shorter = structs.replace(options, work=tmp_path, accounts=60, days=1.2, compare=True, jobs=1)
-    found = runner.run(shorter)
+@pytest.fixture(scope="module")
+def compared(options: runner.Options, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    work = tmp_path_factory.mktemp("compared")
+    return work, runner.run(structs.replace(options, work=work, accounts=60, days=1.2, compare=True, jobs=1))
+
+
+def test_a_run_with_comparisons_is_as_promised_too(
+    options: runner.Options, compared: tuple[Path, dict[str, Any]]
+) -> None:
+    _, found = compared
     assert contract.broken(contract.written(found)) == []
     assert list(found["peers"]) == list(PEERS)
     assert list(found["ablation"]) == ablation.signals(load_config(options.config))
+    assert list(found["alone"]) == [name for name in found["ablation"] if name not in ablation.COORDINATION]
     assert {row.word for row in compare.compare(found, found)} <= {"inside", "unknown"}
     assert page.render(found).count("<svg") == 3
+
+
+def test_deciding_again_without_a_detector_names_whom_a_replay_without_it_names(
+    options: runner.Options, compared: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    work, _ = compared
+    named = {}
+    for signal in (None, *ablation.SAID):
+        if signal is None or ablation.counts(load_config(options.config), signal):
+            ablation.run(work / runner.EVENTS, tmp_path / "alerts.jsonl", options.config, signal)
+            named[signal] = _namings(tmp_path / "alerts.jsonl")
+            decided = work / ("alerts.jsonl" if signal is None else f"alerts-without-{signal}.jsonl")
+            assert _namings(decided) == named[signal], signal
+    assert named["template_family"] != named[None]
+    assert named["elicitation"] != named[None]
+
+
+def _namings(alerts: Path) -> list[tuple[str, ...]]:
+    found = tables.as_namings(tables.read_alerts(alerts))
+    return sorted(found.astype(str).itertuples(index=False, name=None))
+
+
+def test_every_word_of_a_detector_is_known_to_the_ablation() -> None:
+    said = [one for one in ablation.SAID.values() if one.kind]
+    assert len({one.kind for one in said}) == len(said)
+    telling = {column for one in said for column in one.columns}
+    assert telling < set(AccountRow.__struct_fields__)
+    counted = {"foreign_turns", "leaked", "refused", "covered", "techniques", "graded", "cleaned"}
+    assert telling == counted | {"elicit_strong", "elicit_weak", "replayed"}
+    assert set(ablation.SAID) == set(REGISTRY) - {"cadence"}  # which stays in the shadow, and has no column there
 
 
 def test_a_grid_is_run_in_other_processes(

@@ -115,6 +115,11 @@ def whole_report() -> dict[str, Any]:
     found = as_namings(alerts())
     records = pd.DataFrame({"account": ["a1", "class1"], "ts": [START, START], "value": [0.9, 0.2]})
     scores = records.set_index("account")["value"]
+    decided = {
+        **metrics.over_campaigns(metrics.campaigns(requests, found)[1:]),
+        "benign_accounts_named": 0,
+        "seconds": 3.0,
+    }
     out = {
         "scenario": "by <hand>",
         "seed": 1,
@@ -128,13 +133,8 @@ def whole_report() -> dict[str, Any]:
         "alerts": metrics.alerts_a_day(alerts(), requests.days),
         "findings": {"elicitation": {"alpha": 2}},
         "peers": {"rule": {**runner.beside(records, requests, 1), "seconds": 2.0}},
-        "ablation": {
-            "elicitation": {
-                **metrics.over_campaigns(metrics.campaigns(requests, found)[1:]),
-                "benign_accounts_named": 0,
-                "seconds": 3.0,
-            }
-        },
+        "ablation": {"elicitation": decided},
+        "alone": {"elicitation": decided},
         "text_only": {
             "accuracy": 0.5,
             "chance": 0.5,

@@ -77,8 +77,10 @@ def test_every_detector_and_coordination_signal_can_be_off() -> None:
     config = load_config(None)
     coordination = ["even_shares", "shared_infrastructure", "young_accounts"]
     on = [name for name in REGISTRY if getattr(config.detectors, name).enabled]
-    assert ablation.signals(config) == [*on, *coordination], "what is off already is not replayed once more"
-    assert ablation.signals(ablation.without(config, on[0])) == [*on[1:], *coordination]
+    counting = [name for name in on if not getattr(config.detectors, name).shadow]
+    assert ablation.signals(config) == [*counting, *coordination], "what counts for nothing cannot be missed"
+    assert ablation.signals(ablation.without(config, counting[0])) == [*counting[1:], *coordination]
+    assert ablation.all_but(config, counting[0]) == counting[1:]
     for name in REGISTRY:
         off = ablation.without(config, name).detectors
         assert [other for other in REGISTRY if getattr(off, other).enabled] == [other for other in on if other != name]
@@ -131,7 +133,7 @@ def test_deciding_again_is_a_replay_without_the_signal(tmp_path: Path) -> None:
     kept = tmp_path / "evidence.zst"
     ablation.run(source, tmp_path / "all.jsonl", None, None, evidence=kept)
     ablation.run(source, tmp_path / "replayed.jsonl", None, signal)
-    ablation.decide_again(kept, tmp_path / "decided.jsonl", None, signal)
+    ablation.decide_again(kept, tmp_path / "decided.jsonl", None, [signal])
     replayed, decided = (
         set((tmp_path / f"{name}.jsonl").read_bytes().splitlines()) for name in ("replayed", "decided")
     )
