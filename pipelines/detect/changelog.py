@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ _MAGIC: Final = b"dw"
 _HEADER: Final = struct.Struct(">2sBxII")  # magic, version, pad, length and CRC-32 of the payload, uncompressed
 _MAX_PAYLOAD: Final = 64 * 1024 * 1024
 _LEVEL: Final = 1
+_MARKED: Final = b""  # in place of a digest, for a block whose holder marks it
 
 
 class StateError(ValueError):
@@ -137,8 +138,8 @@ def extent(parts: Mapping[str, Part]) -> dict[str, tuple[int, int]]:
 class BlockWriter:
     """Finds what changed since the last durable checkpoint of one partition.
 
-    It looks at the blocks that are marked as changed, and writes those whose digest is another. It holds a digest
-    of 16 bytes a block, and no copy of the state.
+    It writes the blocks that are marked as changed; of a part without marks it looks at all, and writes those whose
+    digest is another. It holds the keys of the blocks, digests of unmarked ones, and no copy of the state.
     """
 
     def __init__(self) -> None:
@@ -163,15 +164,17 @@ class BlockWriter:
             for number in _left(first, count, now.get(name))
         }
         for name, part in parts.items():
-            for number in self._to_look_at(name, part):
+            marked = part.changed()
+            for number in self._to_look_at(name, part, marked):
                 block, key = part.read(number), _key(name, number)
                 if not block:
                     if self._unsure or key in self._durable:
                         gone.add(key)
                     continue
-                digest = hashlib.blake2b(block, digest_size=16).digest()
+                # A digest of what is marked would cost as much as its compression, and would seldom save it.
+                digest = _digest(block) if marked is None else _MARKED
                 gone.discard(key)
-                if self._durable.get(key) != digest:
+                if marked is not None or self._durable.get(key) != digest:
                     digests[key] = digest
                     yield key, encode(block)
         for key in sorted(gone):
@@ -180,8 +183,7 @@ class BlockWriter:
         yield HEAD, _encode_head(head, kept)
         self._next = digests, gone, now
 
-    def _to_look_at(self, name: str, part: Part) -> Iterable[int]:
-        changed = part.changed()
+    def _to_look_at(self, name: str, part: Part, changed: Sequence[int] | None) -> Iterable[int]:
         held = range(part.first, part.first + part.count)
         if changed is None or self._everything:
             return held
@@ -222,16 +224,19 @@ class BlockWriter:
 
     def adopt(self, state: State, parts: Mapping[str, Part]) -> None:
         """Take a state that was read back for durable, and for what `parts`, which were restored from it, have."""
+        unmarked = {name for name, part in parts.items() if part.changed() is None}
         self._durable = {
-            _key(name, state.head.parts[name][0] + place): hashlib.blake2b(block, digest_size=16).digest()
+            _key(name, state.head.parts[name][0] + place): _digest(block) if name in unmarked else _MARKED
             for name, blocks in state.parts.items()
             for place, block in enumerate(blocks)
             if block
         }
         self._extent, self._everything, self._unsure, self._foreign = state.head.parts, False, False, set()
         self._due.clear()
-        for part in parts.values():
-            part.changed()
+
+
+def _digest(block: bytes) -> bytes:
+    return hashlib.blake2b(block, digest_size=16).digest()
 
 
 def _encode_head(head: Head, records: int) -> bytes:

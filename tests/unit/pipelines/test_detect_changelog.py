@@ -120,7 +120,7 @@ def test_the_newest_of_each_key_is_the_last_state(history: list[tuple[Contents, 
     assert len(topic) == len(held) + 1, "blocks that are gone or empty have tombstones"
 
 
-def test_only_marked_blocks_are_looked_at_and_only_changed_ones_written() -> None:
+def test_only_marked_blocks_are_looked_at_and_written() -> None:
     topic: dict[bytes, bytes] = {}
     writer = BlockWriter()
     looked: list[int] = []
@@ -136,9 +136,18 @@ def test_only_marked_blocks_are_looked_at_and_only_changed_ones_written() -> Non
     assert len(looked) == 100
     looked.clear()
     blocks[7] = b"changed"
-    assert write(topic, writer, parts) == [b"rows:7", HEAD]
+    assert write(topic, writer, parts) == [b"rows:7", b"rows:8", HEAD], "a mark is believed"
     assert looked == [7, 8]
+    marked.clear()
     assert write(topic, writer, parts) == [HEAD]
+
+
+def test_of_a_part_without_marks_only_what_changed_is_written() -> None:
+    topic: dict[bytes, bytes] = {}
+    writer = BlockWriter()
+    before, after = b"a" * 150_000, b"a" * 149_999 + b"b"
+    assert write(topic, writer, {"lane": whole(before)}) == [b"lane:0", b"lane:1", b"lane:2", HEAD]
+    assert write(topic, writer, {"lane": whole(after)}) == [b"lane:2", HEAD]
 
 
 def test_what_was_not_made_durable_is_written_again() -> None:
