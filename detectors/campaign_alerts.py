@@ -7,6 +7,7 @@ from typing import Final, Literal
 from detectors.account_alerts import alert_id
 from detectors.campaign_state import Campaign
 from detectors.judgement import Judgement
+from detectors.newcomers import KNOWN_PAYER
 from detectors.params import CampaignParams
 from schemas.alerts import MAX_ACCOUNTS_PER_MESSAGE, Alert, SignalShare
 
@@ -29,6 +30,7 @@ _ATLAS: Final[dict[str, tuple[str, ...]]] = {
     "shared_infrastructure": ("AML.T0021",),
     "young_accounts": ("AML.T0021",),
     JOINED: (),
+    KNOWN_PAYER: ("AML.T0021",),
 }
 Severity = Literal["low", "medium", "high", "critical"]
 
@@ -68,6 +70,9 @@ def alerts(
 ) -> list[Alert]:
     """The messages that name `named`, at most 1,000 accounts each; one message where none is new."""
     out = []
+    signals = list(campaign.signals)
+    if campaign.by_payer:
+        signals.append({"name": KNOWN_PAYER, "contribution": 0.0, "evidence": {"accounts": campaign.by_payer}})
     chunks = [named[i : i + MAX_ACCOUNTS_PER_MESSAGE] for i in range(0, len(named), MAX_ACCOUNTS_PER_MESSAGE)]
     for chunk in chunks or [[]]:
         campaign.version += 1
@@ -88,9 +93,9 @@ def alerts(
                 score=campaign.score,
                 severity=next(name for least, name in _SEVERITIES if len(campaign.requests) >= least),
                 confidence=campaign.confidence,
-                signals=[SignalShare(**signal) for signal in campaign.signals],
+                signals=[SignalShare(**signal) for signal in signals],
                 blind=campaign.blind,
-                atlas=sorted({id_ for signal in campaign.signals for id_ in _ATLAS[signal["name"]]}),
+                atlas=sorted({id_ for signal in signals for id_ in _ATLAS[signal["name"]]}),
                 runbook=RUNBOOK,
                 config_version=config_version,
                 shadow=False,

@@ -54,7 +54,8 @@ def harvests(member: MemberRow) -> bool:
 class Campaign(msgspec.Struct):
     """One campaign and the evidence last told. `requests`, of each named account, is kept apart, in shards.
 
-    `compared` is how many accounts it had when it was last compared with other campaigns.
+    `compared` is how many accounts it had when it was last compared with other campaigns, `by_payer` how many of them
+    were named for their payer alone.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Campaign(msgspec.Struct):
     told_requests: int = 0
     requests_total: int = 0
     compared: int = 0
+    by_payer: int = 0
     traits: Traits = Traits()
     signals: list[dict[str, Any]] = []
     blind: list[str] = []

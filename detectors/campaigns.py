@@ -21,6 +21,7 @@ from detectors.evidence_queue import EvidenceQueue
 from detectors.foreign_turns import KIND as TURNS
 from detectors.grading import KIND as GRADING
 from detectors.leakage import KIND as LEAK
+from detectors.newcomers import NewcomerBook
 from detectors.params import CampaignParams, DetectorParams
 from detectors.population import ANSWERS, SIGNATURES
 from detectors.reference import Reference
@@ -28,7 +29,15 @@ from detectors.signature_replay import KIND as REPLAY
 from detectors.technique_sweep import KIND as TECHNIQUE
 from detectors.trace_cleaning import KIND as CLEANING
 from schemas.alerts import Alert
-from schemas.evidence import AccountRow, CohortEvidence, Evidence, MemberRow, PopulationEvidence, Watermark
+from schemas.evidence import (
+    AccountRow,
+    CohortEvidence,
+    Evidence,
+    MemberRow,
+    NewcomerEvidence,
+    PopulationEvidence,
+    Watermark,
+)
 
 _DAY_MS: Final = 86_400_000
 _HOUR_MS: Final = 3_600_000
@@ -57,6 +66,11 @@ class _Population(msgspec.Struct):
     answers: bool = False
 
 
+def _seen_at_work(campaign: Campaign) -> int:
+    """Accounts that were named for what they did; those named for their payer tell nothing new of payers."""
+    return len(campaign.requests) - campaign.by_payer
+
+
 class CampaignCore:
     """All campaigns.
 
@@ -72,6 +86,7 @@ class CampaignCore:
         self._config_version = config_version
         self._changes = Changes()
         self._queue = EvidenceQueue(params.max_waiting, self._changes)
+        self._newcomers = NewcomerBook(params.max_newcomers, self._changes)
         self._populations: dict[int, _Population] = {}
         self._cohorts: OrderedDict[str, Cohort] = OrderedDict()
         self._campaigns: dict[str, Campaign] = {}
@@ -120,6 +135,10 @@ class CampaignCore:
                 setattr(population, field, evidence.fields.get(field, 0.0) > 0)
             self._pool = None
             self._changes.mark(f"population:{evidence.source}")
+        elif isinstance(evidence, NewcomerEvidence):
+            for row in evidence.rows:
+                if row.account not in self._campaign_of:
+                    self._newcomers.put(row)
         else:
             self._merge(evidence)
 
@@ -179,7 +198,47 @@ class CampaignCore:
             if cohort.campaign is None and self._consider(cohort, tick):
                 alerts += self._follow([cohort], tick)
         self._fresh = {}
+        alerts += self._meet()
         return alerts + self._close(tick)
+
+    def _meet(self) -> list[Alert]:
+        """Name the accounts that a campaign's payers pay for, whatever they did so far."""
+        accounts = sum(population.accounts for population in self._populations.values())
+        found: dict[str, set[str]] = {}
+        for payer in self._newcomers.news():
+            campaign = self._campaigns[payer.campaign]
+            if campaign.status == "closed" or self._is_customer(payer.payment, campaign):
+                continue
+            size = len(campaign.requests) + 1
+            paid = (
+                [one.account for one in payer.rest]
+                if payer.is_known
+                else payer.alike(campaign.traits, min(size / max(accounts, 1), 0.5))
+            )
+            found.setdefault(campaign.id, set()).update(paid)
+        alerts: list[Alert] = []
+        for campaign in sorted((self._campaigns[name] for name in found), key=lambda c: (c.founded, c.id)):
+            room = max(self._params.max_members - len(campaign.requests), 0)
+            named = sorted(account for account in found[campaign.id] if account not in self._campaign_of)[:room]
+            for account in named:
+                self._claim(account, campaign)
+                self._newcomers.drop(account)
+            if named:
+                campaign.by_payer += len(named)
+                if self._pool is not None:
+                    self._pool.exclude(named)
+                alerts += self._tell(campaign, named)
+        return alerts
+
+    def _is_customer(self, payment: int, campaign: Campaign) -> bool:
+        """Is a payer an open customer, whose accounts a judgement left out?"""
+        cohorts = (self._cohorts[name] for name in campaign.cohorts if name in self._cohorts)
+        return any(("payment", payment) in cohort.owners for cohort in cohorts)
+
+    def _claim(self, account: str, campaign: Campaign) -> None:
+        campaign.requests[account] = 0
+        self._campaign_of[account] = campaign.id
+        self._changes.mark(f"named:{campaign.id}:{shard_of(account)}")
 
     def _follow(self, cohorts: list[Cohort], tick: int) -> list[Alert]:
         """Take in what cohorts of known campaigns did."""
@@ -209,8 +268,8 @@ class CampaignCore:
             if other.id == campaign.id or other.status == "closed":
                 continue
             theirs = campaign_links.payers(other, self._cohorts, benign)
-            if campaign_links.same_payers(own, len(campaign.requests), theirs) or campaign_links.same_payers(
-                theirs, len(other.requests), own
+            if campaign_links.same_payers(own, _seen_at_work(campaign), theirs) or campaign_links.same_payers(
+                theirs, _seen_at_work(other), own
             ):
                 older, younger = sorted((campaign, other), key=lambda c: (c.founded, c.id))
                 alerts += self._absorb(older, younger, benign)
@@ -223,6 +282,7 @@ class CampaignCore:
         moved = sorted(younger.requests)
         for account in moved:
             self._campaign_of[account] = campaign.id
+            self._newcomers.move(account, campaign.id)
             self._changes.mark(f"named:{campaign.id}:{shard_of(account)}")
             self._changes.mark(f"named:{younger.id}:{shard_of(account)}")
         for name in younger.cohorts:
@@ -234,7 +294,8 @@ class CampaignCore:
         campaign.cohorts = sorted({*campaign.cohorts, *younger.cohorts})
         campaign.first_seen = min(campaign.first_seen, younger.first_seen)
         campaign.last_seen = max(campaign.last_seen, younger.last_seen)
-        younger.requests, younger.cohorts = {}, []
+        campaign.by_payer += younger.by_payer
+        younger.requests, younger.cohorts, younger.by_payer = {}, [], 0
         self._changes.mark(f"campaign:{younger.id}")
         self._renew(campaign, benign)
         return alerts + self._tell(campaign, moved)
@@ -247,7 +308,7 @@ class CampaignCore:
         """
         if not self._may_have_grown(cohort, tick):
             return False
-        rest = {account: m for account, m in cohort.members.items() if account not in self._campaign_of}
+        rest = {account: m for account, m in cohort.members.items() if self._is_free(account)}
         size = len(rest)
         if size < self._params.min_accounts:
             return False
@@ -271,6 +332,11 @@ class CampaignCore:
         campaign.cohorts = sorted({*campaign.cohorts, cohort.id})
         self._renew(campaign, benign)
         return True
+
+    def _is_free(self, account: str) -> bool:
+        """Is an account in no campaign, or in one for its payer alone? What it does there is news."""
+        campaign = self._campaign_of.get(account)
+        return campaign is None or not self._campaigns[campaign].requests[account]
 
     def _may_have_grown(self, cohort: Cohort, tick: int) -> bool:
         """Could another look be due? Told from the counts of all members, without going through them."""
@@ -363,6 +429,7 @@ class CampaignCore:
         self._pool = None
         for account in campaign.requests:
             self._campaign_of.pop(account, None)
+            self._newcomers.move(account, None)
         for name in campaign.cohorts:
             if name in self._cohorts:
                 self._cohorts[name].campaign = None
@@ -385,6 +452,7 @@ class CampaignCore:
                     rows[account] = member.row
             self._fresh.setdefault(name, {}).update(dict.fromkeys(cohort.members))
         campaign.traits = membership.learn([row for _, row in sorted(rows.items())], benign)
+        self._newcomers.look_again(campaign.traits.holds.get("payment", ()))
 
     def _name(self, campaign: Campaign) -> list[Alert]:
         """Name the members that were not named before."""
@@ -400,8 +468,8 @@ class CampaignCore:
                         continue
                     if not judgement.is_member(member, cohort, campaign.traits):
                         continue
-                    campaign.requests[account] = 0
-                    self._campaign_of[account] = campaign.id
+                    self._claim(account, campaign)
+                    self._newcomers.put(member.row, campaign.id)
                     named.append(account)
                 more = max(member.requests - campaign.requests[account], 0)
                 campaign.requests[account] += more
@@ -439,7 +507,7 @@ class CampaignCore:
 
     def snapshot(self) -> dict[str, bytes]:
         """The whole state as entries, by key."""
-        keys = {"meta", *self._queue.keys(), *(f"population:{n}" for n in self._populations)}
+        keys = {"meta", *self._queue.keys(), *self._newcomers.keys(), *(f"population:{n}" for n in self._populations)}
         for name, campaign in self._campaigns.items():
             keys |= {f"campaign:{name}", *(f"named:{name}:{shard_of(account)}" for account in campaign.requests)}
         for name, cohort in self._cohorts.items():
@@ -458,6 +526,8 @@ class CampaignCore:
             return msgspec.json.encode((self._queue.decided, self._newest, self._merged))
         if kind in _QUEUED:
             return self._queue.entry(kind, rest)
+        if kind == "newcomers":
+            return self._newcomers.entry(int(rest))
         if kind == "population":
             return msgspec.json.encode(self._populations[int(rest)])
         if kind == "campaign":
@@ -477,6 +547,8 @@ class CampaignCore:
         self._queue = EvidenceQueue(self._params.max_waiting, self._changes)
         self._populations, self._campaigns, self._campaign_of = {}, {}, {}
         self._touched, self._fresh, self._pool = {}, {}, None
+        self._newcomers = NewcomerBook(self._params.max_newcomers, self._changes)
+        self._newcomers.restore(data for key, data in sorted(state.items()) if key.startswith("newcomers:"))
         self._newest = self._merged = 0
         cohorts: dict[str, Cohort] = {}
         members: dict[str, list[MemberRow]] = {}

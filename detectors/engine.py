@@ -24,19 +24,22 @@ from detectors.config import DetectConfig
 from detectors.contract import Detector, Report, Tick, Touches
 from detectors.foreign_turns import ForeignTurns
 from detectors.frame import ABSENT, RANKS, RESPONSE, EventFrame, FrameBuilder, concat, event_order
+from detectors.hashing import U64
 from detectors.leakage import Leakage
+from detectors.newcomers import Arrivals
 from detectors.population import ANSWERS, SIGNATURES, PopulationSample
 from detectors.signature_replay import SignatureReplay
 from detectors.template_family import KIND as TEMPLATE
 from schemas.activity import Activity
 from schemas.alerts import Alert, Signal
 from schemas.events import Account, Enforcement
-from schemas.evidence import AccountRow, Evidence, Watermark
+from schemas.evidence import AccountRow, Evidence, NewcomerEvidence, Watermark
 
 __all__ = ["DetectConfig", "EventFrame", "FrameBuilder", "Lane", "TickOutput"]
 
 I64 = NDArray[np.int64]
 
+_ROWS_PER_MESSAGE: Final = 500
 _DAY_MS: Final = 86_400_000
 _HOUR_MS: Final = 3_600_000
 _STATE_FORMAT: Final = 2  # of what `parts` holds; a change makes older states foreign
@@ -85,6 +88,7 @@ class Lane(Blocked):
         )
         self._population = PopulationSample(params.population)
         self._activity = ActivityBook(params.accounts.capacity)
+        self._arrivals = Arrivals(params.newcomers.waiting)
         self._frames: list[EventFrame] = []
         self._oldest: int | None = None
         self._closed = 0
@@ -153,6 +157,7 @@ class Lane(Blocked):
         population = self._population.due(self._partition, now, self._accounts, seen=self._seen, everything=True)
         if population is not None:
             evidence.append(population)
+        evidence += self._introduce(now, self._config.params.newcomers.waiting)
         evidence.append(Watermark(source=self._partition, ts=now))
         yield TickOutput(now, evidence, [], [], self._activity.rows(now))
 
@@ -193,8 +198,17 @@ class Lane(Blocked):
         population = self._population.due(self._partition, end, self._accounts, seen=self._seen)
         if population is not None:
             evidence.append(population)
+        evidence += self._introduce(end, self._config.params.newcomers.rows_per_tick)
         evidence.append(Watermark(source=self._partition, ts=end, newest=int(frame.ts.max())))
         return TickOutput(end, evidence, signals, alerts, activity)
+
+    def _introduce(self, tick: int, most: int) -> list[NewcomerEvidence]:
+        """Tell of the accounts that wait for it, as many as a tick has room for."""
+        rows = [row for account in self._arrivals.take(most) if (row := self._row_of(account)) is not None]
+        return [
+            NewcomerEvidence(self._partition, tick, rows[start : start + _ROWS_PER_MESSAGE])
+            for start in range(0, len(rows), _ROWS_PER_MESSAGE)
+        ]
 
     @property
     def _seen(self) -> dict[str, bool]:
@@ -227,10 +241,12 @@ class Lane(Blocked):
             accounts["last_seen"][tick.slot[tick.slot >= 0]], frame.ts[tick.slot >= 0]
         )
         said = np.flatnonzero(frame.rank == RANKS[Account])
+        paid_before = accounts["payment"][tick.slot[said]]
         for name in _ENRICHMENT:
             value = getattr(frame, name)[said]
             known = value != (ABSENT if name == "created" else 0)
             accounts[name][tick.slot[said[known]]] = value[known]
+        self._await(tick, said, paid_before)
         banned = np.flatnonzero(frame.rank == RANKS[Enforcement])
         accounts["banned"][tick.slot[banned]] = frame.banned[banned]
         for row in np.concatenate([said, banned]).tolist():
@@ -239,6 +255,24 @@ class Lane(Blocked):
         for name in _FINGERPRINTS:
             value = getattr(frame, name)[requests]
             accounts[name][tick.slot[requests[value != 0]]] = value[value != 0]
+
+    def _await(self, tick: Tick, said: I64, paid_before: U64) -> None:
+        """Let newcomers wait to be told of: a new payer of a young account, or the first request of one with a payer.
+
+        Args:
+            said: rows of enrichment. paid_before: payer of each one's account before this tick.
+        """
+        params = self._config.params.newcomers
+        if not params.enabled:
+            return
+        frame, accounts = tick.frame, tick.accounts
+        slot, created = tick.slot[said], accounts["created"][tick.slot[said]]
+        young = (created == ABSENT) | (frame.ts[said] - created <= params.max_age_days * _DAY_MS)
+        new = said[young & (accounts["payment"][slot] != paid_before)]
+        requests = tick.requests()
+        slot = tick.slot[requests]
+        first = requests[(accounts["requests"][slot] == 0) & (accounts["payment"][slot] != 0)]
+        self._arrivals.add(dict.fromkeys(frame.account[np.sort(np.concatenate([new, first]))].tolist()))
 
     def _count(self, tick: Tick, reports: list[tuple[Detector, Report]]) -> None:
         """Add the tick's requests and responses, and what detectors counted in them, to the account table.
@@ -353,7 +387,8 @@ class Lane(Blocked):
 
     def parts(self) -> dict[str, Part]:
         """All state but the events still pending: those are read again from their offsets."""
-        out = {"lane": whole(msgspec.msgpack.encode((self._closed, self._flushed, self.late, self._expired)))}
+        kept = (self._closed, self._flushed, self.late, self._expired, self._arrivals.snapshot())
+        out = {"lane": whole(msgspec.msgpack.encode(kept))}
         for name, holder in self._holders():
             out |= within(name, holder.parts())
         return out
@@ -368,9 +403,12 @@ class Lane(Blocked):
 
     def restore_parts(self, parts: Blocks) -> None:
         """Replace the state by the parts of a lane of the same :attr:`layout`; pending events are dropped."""
-        closed, flushed, late, expired = msgspec.msgpack.decode(whole_of(parts["lane"]), type=tuple[int, int, int, int])
+        closed, flushed, late, expired, waiting = msgspec.msgpack.decode(
+            whole_of(parts["lane"]), type=tuple[int, int, int, int, list[str]]
+        )
         self._frames, self._oldest, self.newest = [], None, closed - 1 if closed else None
         self._closed, self._flushed, self.late, self._expired = closed, flushed, late, expired
+        self._arrivals.restore(waiting)
         for name, holder in self._holders():
             holder.restore_parts(under(name, parts))
 

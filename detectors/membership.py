@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 import numpy as np
@@ -45,6 +45,23 @@ _LARGEST: Final = 4096  # members learned from, evenly spaced; beyond that nothi
 _VALUES: Final = 512  # values remembered of a field
 
 
+class Fingerprints(Protocol):
+    """What is known of an account besides what it does; None where a field was absent."""
+
+    @property
+    def payment(self) -> int | None: ...
+    @property
+    def email_domain(self) -> int | None: ...
+    @property
+    def signup(self) -> int | None: ...
+    @property
+    def ip_prefix(self) -> int | None: ...
+    @property
+    def asn_agent(self) -> int | None: ...
+    @property
+    def tls_agent(self) -> int | None: ...
+
+
 class Traits(msgspec.Struct, array_like=True, frozen=True):
     """What tells a pool's accounts from strangers.
 
@@ -58,7 +75,7 @@ class Traits(msgspec.Struct, array_like=True, frozen=True):
     holds: dict[str, dict[int, float]] = {}
     lacks: dict[str, float] = {}
 
-    def bits(self, row: AccountRow) -> float:
+    def bits(self, row: Fingerprints) -> float:
         """Evidence that an account is of the pool, without the prior; 0 where nothing is known of it."""
         total = 0.0
         for fields, most in GROUPS.items():

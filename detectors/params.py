@@ -291,6 +291,19 @@ class PopulationParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     ] = 50
 
 
+class NewcomerParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Accounts that the campaign stage is told of before they do anything, per partition."""
+
+    enabled: Annotated[bool, Meta(description="false: accounts are told of for what they do alone")] = True
+    max_age_days: Annotated[
+        float, Meta(gt=0, le=3650, description="an account that is older when its payer becomes known is none")
+    ] = 60.0
+    rows_per_tick: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="rows sent per tick; the rest waits for later ticks")
+    ] = 500
+    waiting: Annotated[int, Meta(ge=1, le=10_000_000, description="accounts that wait; the oldest go first")] = 50_000
+
+
 class CohortParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Cohorts as detect workers follow them, per partition."""
 
@@ -324,6 +337,7 @@ class DetectorParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     cadence: CadenceParams = CadenceParams()
     population: PopulationParams = PopulationParams()
     cohorts: CohortParams = CohortParams()
+    newcomers: NewcomerParams = NewcomerParams()
 
 
 class CampaignParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -353,6 +367,10 @@ class CampaignParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     max_campaigns: Annotated[
         int, Meta(ge=8, le=100_000, description="campaigns held; closed ones go first, then the longest silent")
     ] = 1_000
+    max_newcomers: Annotated[
+        int,
+        Meta(ge=16, le=10_000_000, description="accounts with a payer remembered, in case it turns out a campaign's"),
+    ] = 200_000
     max_waiting: Annotated[
         int,
         Meta(ge=100, le=10_000_000, description="messages that wait for a slow source before it is waited for no more"),

@@ -80,6 +80,14 @@ class PopulationEvidence(Struct, tag_field="type", tag="population", omit_defaul
     fields: dict[str, float] = {}
 
 
+class NewcomerEvidence(Struct, tag_field="type", tag="newcomers"):
+    """Accounts of one partition that were told a payer of, or that sent their first request."""
+
+    source: int
+    tick: int
+    rows: list[AccountRow]
+
+
 class Watermark(Struct, tag_field="type", tag="watermark", omit_defaults=True):
     """All evidence of `source` up to event time `ts` has been sent; an idle source holds nobody up.
 
@@ -92,7 +100,7 @@ class Watermark(Struct, tag_field="type", tag="watermark", omit_defaults=True):
     idle: bool = False
 
 
-Evidence = CohortEvidence | PopulationEvidence | Watermark
+Evidence = CohortEvidence | PopulationEvidence | NewcomerEvidence | Watermark
 
 EVIDENCE_DECODER: Final = msgspec.json.Decoder(Evidence)
 ENCODER: Final = msgspec.json.Encoder()

@@ -11,8 +11,8 @@ import msgspec
 from detectors.campaigns import CampaignCore
 from detectors.params import CampaignParams
 from schemas.alerts import Alert
-from schemas.evidence import Evidence, MemberRow, Watermark
-from tests.unit.detectors.rows import cohort, honest, member, pool, sample
+from schemas.evidence import Evidence, MemberRow, NewcomerEvidence, Watermark
+from tests.unit.detectors.rows import cohort, honest, member, pool, row, sample
 from tests.unit.detectors.traffic import SMALL, START, TICK
 
 SOURCES = 3
@@ -41,8 +41,9 @@ def at(k: int) -> int:
 
 
 def streams(accounts: int = 60, ticks: int = 6) -> Streams:
-    """A pool that grows from tick to tick over all sources, a population, and a second cohort of the same pool."""
+    """A pool that grows from tick to tick over all sources, a population, its second cohort, and newcomers."""
     members, second = pool(accounts), pool(24, seed=8, prefix="second")
+    stock = [row(f"stock{n}", requests=0, payment=500 + n if n % 2 else 900_000 + n) for n in range(4 * ticks)]
     strangers = [member(f"stranger{n}", requests=3) for n in range(30)]
     out: Streams = {}
     for source in range(SOURCES):
@@ -58,6 +59,7 @@ def streams(accounts: int = 60, ticks: int = 6) -> Streams:
             if k >= 3:
                 sent.append(cohort(of_source(second[: 8 * k], source), source=source, tick=now, key="k2"))
             sent.append(cohort(of_source(strangers, source), source=source, tick=now, key="k3", slots=[1]))
+            sent.append(NewcomerEvidence(source, now, stock[4 * k : 4 * k + 4][source::SOURCES]))
             sent.append(Watermark(source=source, ts=now, newest=now - 1))
         out[source] = sent
     return out
