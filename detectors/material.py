@@ -202,6 +202,23 @@ _STEP: Final = (
     *("đầu tiên", "sau đó", "vì vậy", "do đó"),
 )
 _CORRECTIONS, _STEPS = 3, 5
+_HEAD, _TAIL = 800, 500  # characters from either end of a text in which a wish about the rest of it stands
+# "You are a helpful assistant": the model that is asked, not the one whose reasoning is pasted in.
+_A_MODEL: Final = (
+    r"[^\s,.;:]{0,12}(?:assistant|assistent|asistent|asistan|asisten|model|modèle|chatbot|\bai\b|\bki\b|\bia\b|\bии\b|"
+    r"llm|yapay zeka|ассистент|модель|помощник|مساعد|نموذج|सहायक|मॉडल|trợ lý|mô hình)(?!.?['’])"
+)
+_ASKED: Final = re.compile(
+    r"\b(?:(?:you are|you're|act as)(?= (?:an?|the|our) )|du bist|sie sind|tu es|vous êtes|eres|"
+    r"usted es|você é|tu és|sei|lei è|kamu adalah|"
+    r"anda adalah|bạn là|sen|siz) (?:(?!of |for |from |by |who |that |which |and |der |die |das |qui |que )[^\s,.;:]+ )"
+    rf"{{0,5}}?{_A_MODEL}|(?:\b(?:ты|вы)|أنت|आप|तुम)[ —-]{{1,3}}(?:[^\s,.;:]+ ){{0,2}}?{_A_MODEL}"
+    r"|(?:[你您]是|あなたは|당신은|너는)[^,.;:。]{0,20}?(?:助手|模型|アシスタント|モデル|어시스턴트|모델|\bai)"
+    r"(?=[,.;:。\s]|です|である|だ|입니다|이다|이야|$)"
+)
+# Of a sentence in normalised text, which has a list's items in one paragraph.
+_END: Final = re.compile(r"\n+|[.!?؟]+(?:\s+|$)|[。।]+|\s[-*•#|]+\s")
+_SENTENCE: Final = 240  # characters: what goes on for longer is no wish, but a wish may begin or end it
 _CHARS_A_CORRECTION: Final = 1500  # thinner than that, a long text of another kind has some too
 _CHARS_A_STEP: Final = 200
 
@@ -249,6 +266,23 @@ def train_of_thought(text: str, min_chars: int) -> str | None:
     if _dense(words, _CORRECTION, _CORRECTIONS, _CHARS_A_CORRECTION):
         return "corrections"
     return "steps" if _dense(words, _STEP, _STEPS, _CHARS_A_STEP) else None
+
+
+def opening_and_end(text: str) -> list[str]:
+    """The sentences that a text opens and ends with, in its order: where a request says what it wants.
+
+    >>> opening_and_end("tidy it. it is by version 4.1 of a bot:\\n\\n12 / 4 = 3")
+    ['tidy it', 'it is by version 4.1 of a bot:', '12 / 4 = 3']
+    >>> opening_and_end("you are a kind assistant, who tidies what a model thought.")
+    [', who tidies what a model thought']
+    """
+    ends = [text] if len(text) <= _HEAD + _TAIL else [text[:_HEAD], text[-_TAIL:]]
+    sentences: list[str] = []
+    for end in ends:
+        for sentence in filter(None, _END.split(_ASKED.sub("", end))):
+            long = len(sentence) > 2 * _SENTENCE
+            sentences += [sentence[:_SENTENCE], sentence[-_SENTENCE:]] if long else [sentence]
+    return sentences
 
 
 def _dense(text: str, signs: tuple[str, ...], least: int, chars: int) -> bool:

@@ -195,7 +195,6 @@ class CoverageParams(FindingParams, kw_only=True, frozen=True, forbid_unknown_fi
 class TechniqueParams(FindingParams, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """One account that tries ways of asking for hidden reasoning, and is refused often."""
 
-    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = True
     min_ways: Annotated[
         int, Meta(ge=1, le=128, description="wordings by which an account may ask for reasoning unnoticed")
     ] = 6
@@ -237,7 +236,6 @@ class GradingParams(FindingParams, kw_only=True, frozen=True, forbid_unknown_fie
 class TraceCleaningParams(FindingParams, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Accounts that have reasoning, pasted in, cleaned, rewritten or judged."""
 
-    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = True
     min_requests: Annotated[
         int, Meta(ge=1, le=1_000_000, description="cleanings, a quarter of its requests, before an account counts")
     ] = 5

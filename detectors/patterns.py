@@ -47,7 +47,17 @@ class Mark(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
 
     name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{2,63}$")]
     kind: Literal[
-        "grading_request", "grading_scale", "bare_verdict", "labelled_answer", "trace_request", "trace", "text_request"
+        "grading_request",
+        "grading_scale",
+        "bare_verdict",
+        "labelled_answer",
+        "trace_request",
+        "trace",
+        "text_request",
+        "thought",
+        "model_source",
+        "trace_work",
+        "own_source",
     ]
     any: Annotated[list[str], Meta(min_length=1, description="hyperscan expressions over the bytes of normalised text")]
     cases: PatternCases

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from detectors.contract import Report
-from detectors.material import train_of_thought
+from detectors.mark_scan import MarkScanner
+from detectors.material import opening_and_end, train_of_thought
 from detectors.reasoning_tags import tagged_block
 from detectors.trace_cleaning import TraceCleaning
 from schemas.events import Event
+from tests.unit.detectors import stated_traces
 from tests.unit.detectors.traffic import START, TICK, Stand, request, shipped_config, tune
 
 TRACE = (
@@ -118,3 +120,93 @@ def test_steps_without_a_detour_are_a_train_of_thought_too() -> None:
     (report,) = run(f"This is a model's reasoning. Please make it shorter. Rewrite it in one paragraph.\n\n{steps * 3}")
     assert report.findings.evidence[0]["holds"] == ["steps"]
     assert train_of_thought("the committee met on friday and agreed on the plan. " * 20, 300) is None
+
+
+DERIVATION = "\n".join(f"{n} * {n + 1} = {n * (n + 1)}" for n in range(10, 60))
+"""Finished and orderly: no structure tells that it is a train of thought."""
+STATED = {
+    language: (*first, *stated_traces.SECOND[language]) for language, first in stated_traces.FIRST.items()
+}  # the marks were written for these
+
+
+def holds(text: str, system: str | None = None) -> list[str]:
+    """What a single request is seen to hold."""
+    (report,) = stand().run([request("a", START, text, system=system)])
+    return [what for shown in report.findings.evidence for what in shown["holds"]]
+
+
+@pytest.mark.parametrize("language", STATED)
+def test_a_request_may_say_itself_that_a_model_s_reasoning_is_to_be_worked_on(language: str) -> None:
+    assert [said for said in STATED[language] if holds(f"{said}\n\n{DERIVATION}") != ["stated"]] == []
+
+
+def test_most_of_what_was_written_after_the_marks_is_found_too() -> None:
+    said = [one for language in stated_traces.LAST.values() for one in language]
+    found = sum(holds(f"{one}\n\n{DERIVATION}") == ["stated"] for one in said)
+    assert found >= 0.85 * len(said)
+
+
+@pytest.mark.parametrize("kind", [*stated_traces.OTHERS, "second", "last"])
+def test_own_texts_pupils_questions_and_answers_are_not_a_model_s_reasoning(kind: str) -> None:
+    others = {
+        **stated_traces.OTHERS,
+        "second": stated_traces.OTHERS_SECOND,
+        "last": stated_traces.OTHERS_LAST,
+    }[kind]
+    assert [said for said in others if holds(f"{said}\n\n{DERIVATION}")] == []
+
+
+def test_what_is_said_may_stand_in_the_system_prompt_or_at_the_end() -> None:
+    said = "Shorten the reasoning of the other model."
+    assert holds(DERIVATION, system=said) == ["stated"]
+    assert holds(f"{DERIVATION}\n\n{said}") == ["stated"]
+    assert holds(f"{DERIVATION * 2}\n{said}\n{DERIVATION * 2}") == [], "within a long text it is the text's own"
+
+
+def test_what_is_said_stands_in_sentences_next_to_one_another() -> None:
+    whose, work, apart = "An LLM wrote this reasoning.", "Shorten it.", "It is Monday. The sun is out. Trams run."
+    assert holds(f"{whose} {work}\n\n{DERIVATION}") == ["stated"]
+    assert holds(f"{work} {whose}\n\n{DERIVATION}") == ["stated"]
+    assert holds(f"{whose} {apart} {work}\n\n{DERIVATION}") == []
+    assert holds(f"This is reasoning. {apart} An LLM wrote it. {work}\n\n{DERIVATION}") == []
+
+
+def test_a_wish_without_a_text_beside_it_holds_no_trace() -> None:
+    said = "Shorten the reasoning of the other model."
+    assert holds(said) == holds(f"{said}\n\n{DERIVATION[:250]}") == []
+    assert holds(f"{said}\n\n{DERIVATION[:310]}") == ["stated"]
+
+
+def test_the_model_that_is_asked_is_not_the_one_that_reasoned() -> None:
+    assert holds(DERIVATION, system="You are a large language model. Check the reasoning for mistakes.") == []
+    assert holds(DERIVATION, system="You are a language model that checks the reasoning of another.") == []
+    assert holds(DERIVATION, system="You are a language model that checks the reasoning of another model.") == [
+        "stated"
+    ]
+
+
+@pytest.mark.parametrize(
+    "given", ["You are shown another model's reasoning.", "You are a corrector of an LLM's rationales."]
+)
+def test_a_model_that_is_only_spoken_of_is_another(given: str) -> None:
+    assert holds(DERIVATION, system=f"{given} Shorten it.") == ["stated"]
+
+
+def test_an_account_that_lives_by_stated_traces_counts() -> None:
+    day = [f"Clean this chain of thought of an LLM.\n\n{DERIVATION} {n}" for n in range(6)]
+    assert [report.findings.score.tolist() for report in run(*day, min_requests=5)] == [[0.4]] * 4 + [[0.7]] * 2
+
+
+def test_what_a_text_opens_and_ends_with_is_bounded() -> None:
+    for text in ("a" * 50_000, "ab. " * 20_000, "you are a " * 5_000, "- " * 20_000):
+        sentences = opening_and_end(text)
+        assert sum(map(len, sentences)) <= 1300
+        assert max(map(len, sentences), default=0) <= 480
+
+
+@pytest.mark.parametrize("kind", ["thought", "model_source", "trace_work"])
+def test_without_a_kind_of_mark_nothing_is_stated(kind: str) -> None:
+    config = shipped_config()
+    left = [mark for mark in config.scanner.marks.marks if mark.kind != kind]
+    detector = TraceCleaning(tune(trace_cleaning={"min_chars": 300}).trace_cleaning, MarkScanner(left))
+    assert not detector._may_say((1 << 63) - 1)
