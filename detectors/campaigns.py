@@ -7,21 +7,19 @@ decisions depend neither on the order in which sources speak nor on how their me
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
 
 from detectors import campaign_alerts, campaign_links, judgement, membership, reference
-from detectors.campaign_state import SHARDS, Campaign, Changes, Cohort, harvests, shard_of
+from detectors.campaign_memory import CampaignMemory, Population
+from detectors.campaign_state import SHARDS, Campaign, Cohort, harvests, shard_of
 from detectors.coverage import KIND as COVERAGE
 from detectors.elicitation import KIND as ELICITATION
-from detectors.evidence_queue import EvidenceQueue
 from detectors.foreign_turns import KIND as TURNS
 from detectors.grading import KIND as GRADING
 from detectors.leakage import KIND as LEAK
-from detectors.newcomers import NewcomerBook
 from detectors.params import CampaignParams, DetectorParams
 from detectors.population import ANSWERS, SIGNATURES
 from detectors.reference import Reference
@@ -33,7 +31,6 @@ from schemas.evidence import (
     AccountRow,
     CohortEvidence,
     Evidence,
-    MemberRow,
     NewcomerEvidence,
     PopulationEvidence,
     Watermark,
@@ -56,14 +53,6 @@ _PRIOR: Final = {
 }
 _SEEN: Final = (SIGNATURES, ANSWERS)
 _PRIOR_WEIGHT: Final = 200.0
-_QUEUED: Final = ("source", "waiting")
-
-
-class _Population(msgspec.Struct):
-    rows: dict[str, AccountRow] = {}
-    accounts: int = 0
-    signatures: bool = False
-    answers: bool = False
 
 
 def _seen_at_work(campaign: Campaign) -> int:
@@ -84,15 +73,7 @@ class CampaignCore:
         self._params = params
         self._population_params = detect.population
         self._config_version = config_version
-        self._changes = Changes()
-        self._queue = EvidenceQueue(params.max_waiting, self._changes)
-        self._newcomers = NewcomerBook(params.max_newcomers, self._changes)
-        self._populations: dict[int, _Population] = {}
-        self._cohorts: OrderedDict[str, Cohort] = OrderedDict()
-        self._campaigns: dict[str, Campaign] = {}
-        self._campaign_of: dict[str, str] = {}
-        self._newest = 0
-        self._merged = 0
+        self._memory = CampaignMemory(params)
         self._touched: dict[str, None] = {}
         self._fresh: dict[str, dict[str, None]] = {}
         self._pool: reference.Pool | None = None
@@ -100,17 +81,17 @@ class CampaignCore:
     @property
     def campaigns(self) -> Mapping[str, Campaign]:
         """Campaigns by id."""
-        return self._campaigns
+        return self._memory.campaigns
 
     def ingest(self, evidence: Evidence) -> list[Alert]:
         """Take one message in; the alerts of all ticks that it completed."""
-        self._queue.put(evidence)
-        return self._work_off(self._queue.ready()) if isinstance(evidence, Watermark) else []
+        self._memory.queue.put(evidence)
+        return self._work_off(self._memory.queue.ready()) if isinstance(evidence, Watermark) else []
 
     def flush(self) -> list[Alert]:
         """Decide on everything that waits, and bring every alert up to date (end of input)."""
-        alerts = self._work_off(self._queue.rest())
-        for campaign in self._campaigns.values():
+        alerts = self._work_off(self._memory.queue.rest())
+        for campaign in self._memory.campaigns.values():
             if campaign.requests_total > campaign.told_requests:
                 alerts += self._tell(campaign, [])
         return alerts
@@ -125,24 +106,24 @@ class CampaignCore:
 
     def _take(self, evidence: Evidence) -> None:
         if isinstance(evidence, Watermark):
-            self._newest = max(self._newest, evidence.newest)
+            self._memory.newest = max(self._memory.newest, evidence.newest)
         elif isinstance(evidence, PopulationEvidence):
-            population = self._populations.setdefault(evidence.source, _Population())
+            population = self._memory.populations.setdefault(evidence.source, Population())
             population.rows |= {row.account: row for row in evidence.rows}
             self._trim(population)
             population.accounts = evidence.accounts
             for field in _SEEN:
                 setattr(population, field, evidence.fields.get(field, 0.0) > 0)
             self._pool = None
-            self._changes.mark(f"population:{evidence.source}")
+            self._memory.changes.mark(f"population:{evidence.source}")
         elif isinstance(evidence, NewcomerEvidence):
             for row in evidence.rows:
-                if row.account not in self._campaign_of:
-                    self._newcomers.put(row)
+                if row.account not in self._memory.campaign_of:
+                    self._memory.newcomers.put(row)
         else:
             self._merge(evidence)
 
-    def _trim(self, population: _Population) -> None:
+    def _trim(self, population: Population) -> None:
         """Keep twice the sample at most: what has left it is of no use."""
         if len(population.rows) > 2 * self._population_params.sample:
             kept = reference.build(population.rows.values(), self._population_params.sample, ()).accounts
@@ -150,14 +131,14 @@ class CampaignCore:
 
     def _merge(self, evidence: CohortEvidence) -> None:
         name = f"{evidence.kind}:{evidence.key}"
-        cohort = self._cohorts.get(name)
+        cohort = self._memory.cohorts.get(name)
         if cohort is None:
-            cohort = self._cohorts[name] = Cohort(evidence.kind, evidence.key)
-            if len(self._cohorts) > self._params.max_cohorts:
+            cohort = self._memory.cohorts[name] = Cohort(evidence.kind, evidence.key)
+            if len(self._memory.cohorts) > self._params.max_cohorts:
                 self._drop(self._dispensable())
-        self._cohorts.move_to_end(name)
-        self._merged += 1
-        cohort.order = self._merged
+        self._memory.cohorts.move_to_end(name)
+        self._memory.merged += 1
+        cohort.order = self._memory.merged
         for member in evidence.members:
             account = member.row.account
             known = cohort.members.get(account)
@@ -169,29 +150,29 @@ class CampaignCore:
                 cohort.harvesting += harvests(member) - (known is not None and harvests(known))
                 cohort.last_seen = max(cohort.last_seen, member.last_seen)
                 self._fresh.setdefault(name, {})[account] = None
-                self._changes.mark(f"members:{name}:{shard_of(account)}")
+                self._memory.changes.mark(f"members:{name}:{shard_of(account)}")
         cohort.variants = judgement.merge_variants(cohort.variants, evidence.slots)
         cohort.skeleton = evidence.skeleton or cohort.skeleton
         cohort.patterns = sorted({*cohort.patterns, *evidence.patterns})
         self._touched[name] = None
-        self._changes.mark(f"cohort:{name}")
+        self._memory.changes.mark(f"cohort:{name}")
 
     def _dispensable(self) -> str:
         """The longest idle cohort: of none or of a closed campaign if there is one."""
-        closed = {name for name, campaign in self._campaigns.items() if campaign.status == "closed"}
-        *others, _ = self._cohorts.items()
+        closed = {name for name, campaign in self._memory.campaigns.items() if campaign.status == "closed"}
+        *others, _ = self._memory.cohorts.items()
         return next((name for name, c in others if c.campaign is None or c.campaign in closed), others[0][0])
 
     def _drop(self, name: str) -> None:
-        self._cohorts.pop(name, None)
+        self._memory.cohorts.pop(name, None)
         self._touched.pop(name, None)
-        self._changes.drop(f"cohort:{name}")
+        self._memory.changes.drop(f"cohort:{name}")
         for shard in range(SHARDS):
-            self._changes.drop(f"members:{name}:{shard}")
+            self._memory.changes.drop(f"members:{name}:{shard}")
 
     def _decide(self, tick: int) -> list[Alert]:
-        self._changes.mark("meta")
-        touched, self._touched = [self._cohorts[n] for n in self._touched if n in self._cohorts], {}
+        self._memory.changes.mark("meta")
+        touched, self._touched = [self._memory.cohorts[n] for n in self._touched if n in self._memory.cohorts], {}
         alerts = self._follow([cohort for cohort in touched if cohort.campaign is not None], tick)
         # Known campaigns take their members first: what is left has to make a case of its own.
         for cohort in touched:
@@ -203,10 +184,10 @@ class CampaignCore:
 
     def _meet(self) -> list[Alert]:
         """Name the accounts that a campaign's payers pay for, whatever they did so far."""
-        accounts = sum(population.accounts for population in self._populations.values())
+        accounts = sum(population.accounts for population in self._memory.populations.values())
         found: dict[str, set[str]] = {}
-        for payer in self._newcomers.news():
-            campaign = self._campaigns[payer.campaign]
+        for payer in self._memory.newcomers.news():
+            campaign = self._memory.campaigns[payer.campaign]
             if campaign.status == "closed" or self._is_customer(payer.payment, campaign):
                 continue
             size = len(campaign.requests) + 1
@@ -217,12 +198,12 @@ class CampaignCore:
             )
             found.setdefault(campaign.id, set()).update(paid)
         alerts: list[Alert] = []
-        for campaign in sorted((self._campaigns[name] for name in found), key=lambda c: (c.founded, c.id)):
+        for campaign in sorted((self._memory.campaigns[name] for name in found), key=lambda c: (c.founded, c.id)):
             room = max(self._params.max_members - len(campaign.requests), 0)
-            named = sorted(account for account in found[campaign.id] if account not in self._campaign_of)[:room]
+            named = sorted(account for account in found[campaign.id] if account not in self._memory.campaign_of)[:room]
             for account in named:
                 self._claim(account, campaign)
-                self._newcomers.drop(account)
+                self._memory.newcomers.drop(account)
             if named:
                 campaign.by_payer += len(named)
                 if self._pool is not None:
@@ -232,13 +213,13 @@ class CampaignCore:
 
     def _is_customer(self, payment: int, campaign: Campaign) -> bool:
         """Is a payer an open customer, whose accounts a judgement left out?"""
-        cohorts = (self._cohorts[name] for name in campaign.cohorts if name in self._cohorts)
+        cohorts = (self._memory.cohorts[name] for name in campaign.cohorts if name in self._memory.cohorts)
         return any(("payment", payment) in cohort.owners for cohort in cohorts)
 
     def _claim(self, account: str, campaign: Campaign) -> None:
         campaign.requests[account] = 0
-        self._campaign_of[account] = campaign.id
-        self._changes.mark(f"named:{campaign.id}:{shard_of(account)}")
+        self._memory.campaign_of[account] = campaign.id
+        self._memory.changes.mark(f"named:{campaign.id}:{shard_of(account)}")
 
     def _follow(self, cohorts: list[Cohort], tick: int) -> list[Alert]:
         """Take in what cohorts of known campaigns did."""
@@ -247,10 +228,10 @@ class CampaignCore:
             if cohort.campaign is not None:
                 grown[cohort.campaign] = None
                 if len(cohort.members) >= _GROWTH * cohort.judged_members:
-                    self._rejudge(cohort, self._campaigns[cohort.campaign], tick)
-        alerts = [alert for campaign in grown for alert in self._name(self._campaigns[campaign])]
+                    self._rejudge(cohort, self._memory.campaigns[cohort.campaign], tick)
+        alerts = [alert for campaign in grown for alert in self._name(self._memory.campaigns[campaign])]
         for name in grown:
-            campaign = self._campaigns[name]
+            campaign = self._memory.campaigns[name]
             # One that names nobody yet has nobody who pays.
             if campaign.status != "closed" and len(campaign.requests) >= max(_GROWTH * campaign.compared, 1):
                 alerts += self._unite(campaign)
@@ -260,14 +241,14 @@ class CampaignCore:
         """Make one of campaigns with the same payers: the older one takes the younger one's accounts and cohorts."""
         campaign.compared = len(campaign.requests)
         benign = self._reference()
-        own = [] if benign is None else campaign_links.payers(campaign, self._cohorts, benign)
+        own = [] if benign is None else campaign_links.payers(campaign, self._memory.cohorts, benign)
         if benign is None or not own:
             return []
         alerts: list[Alert] = []
-        for other in sorted(self._campaigns.values(), key=lambda c: (c.founded, c.id)):
+        for other in sorted(self._memory.campaigns.values(), key=lambda c: (c.founded, c.id)):
             if other.id == campaign.id or other.status == "closed":
                 continue
-            theirs = campaign_links.payers(other, self._cohorts, benign)
+            theirs = campaign_links.payers(other, self._memory.cohorts, benign)
             if campaign_links.same_payers(own, _seen_at_work(campaign), theirs) or campaign_links.same_payers(
                 theirs, _seen_at_work(other), own
             ):
@@ -278,17 +259,17 @@ class CampaignCore:
 
     def _absorb(self, campaign: Campaign, younger: Campaign, benign: Reference) -> list[Alert]:
         campaign_alerts.say_joined(younger, campaign)
-        alerts = campaign_alerts.alerts(younger, [], self._newest, self._config_version, closing=True)
+        alerts = campaign_alerts.alerts(younger, [], self._memory.newest, self._config_version, closing=True)
         moved = sorted(younger.requests)
         for account in moved:
-            self._campaign_of[account] = campaign.id
-            self._newcomers.move(account, campaign.id)
-            self._changes.mark(f"named:{campaign.id}:{shard_of(account)}")
-            self._changes.mark(f"named:{younger.id}:{shard_of(account)}")
+            self._memory.campaign_of[account] = campaign.id
+            self._memory.newcomers.move(account, campaign.id)
+            self._memory.changes.mark(f"named:{campaign.id}:{shard_of(account)}")
+            self._memory.changes.mark(f"named:{younger.id}:{shard_of(account)}")
         for name in younger.cohorts:
-            if name in self._cohorts:
-                self._cohorts[name].campaign = campaign.id
-                self._changes.mark(f"cohort:{name}")
+            if name in self._memory.cohorts:
+                self._memory.cohorts[name].campaign = campaign.id
+                self._memory.changes.mark(f"cohort:{name}")
         campaign.requests |= younger.requests
         campaign.requests_total += younger.requests_total
         campaign.cohorts = sorted({*campaign.cohorts, *younger.cohorts})
@@ -296,7 +277,7 @@ class CampaignCore:
         campaign.last_seen = max(campaign.last_seen, younger.last_seen)
         campaign.by_payer += younger.by_payer
         younger.requests, younger.cohorts, younger.by_payer = {}, [], 0
-        self._changes.mark(f"campaign:{younger.id}")
+        self._memory.changes.mark(f"campaign:{younger.id}")
         self._renew(campaign, benign)
         return alerts + self._tell(campaign, moved)
 
@@ -320,7 +301,7 @@ class CampaignCore:
         if benign is None:
             return False
         cohort.judged_members, cohort.judged_harvest, cohort.judged_at = size, harvest, tick
-        self._changes.mark(f"cohort:{cohort.id}")
+        self._memory.changes.mark(f"cohort:{cohort.id}")
         judged = msgspec.structs.replace(cohort, members=rest)
         verdict = judgement.judge(judged, benign, self._rates(benign), self._params)
         if not verdict.alerts(self._params):
@@ -335,8 +316,8 @@ class CampaignCore:
 
     def _is_free(self, account: str) -> bool:
         """Is an account in no campaign, or in one for its payer alone? What it does there is news."""
-        campaign = self._campaign_of.get(account)
-        return campaign is None or not self._campaigns[campaign].requests[account]
+        campaign = self._memory.campaign_of.get(account)
+        return campaign is None or not self._memory.campaigns[campaign].requests[account]
 
     def _may_have_grown(self, cohort: Cohort, tick: int) -> bool:
         """Could another look be due? Told from the counts of all members, without going through them."""
@@ -357,7 +338,7 @@ class CampaignCore:
             self._record(campaign, cohort, verdict)
         self._remember(cohort, verdict, benign)
         self._renew(campaign, benign)
-        self._changes.mark(f"cohort:{cohort.id}")
+        self._memory.changes.mark(f"cohort:{cohort.id}")
 
     def _remember(self, cohort: Cohort, verdict: judgement.Judgement, benign: Reference) -> None:
         """What the judgement of a cohort says about which of its members to name."""
@@ -366,7 +347,7 @@ class CampaignCore:
         pool = [
             member.row
             for account, member in sorted(cohort.members.items())
-            if self._campaign_of.get(account, cohort.campaign) == cohort.campaign
+            if self._memory.campaign_of.get(account, cohort.campaign) == cohort.campaign
             and not judgement.is_owned(member, cohort.owners)
         ]
         cohort.traits = membership.learn(pool, benign)
@@ -375,7 +356,7 @@ class CampaignCore:
         """The evidence of the widest alerting cohort stands for the campaign."""
         if len(cohort.members) >= campaign.evidence_accounts:
             campaign.evidence_accounts = len(cohort.members)
-            populations = self._populations.values()
+            populations = self._memory.populations.values()
             unseen = [field for field in _SEEN if not any(getattr(one, field) for one in populations)]
             verdict = verdict._replace(blind=[*verdict.blind, *unseen])
             campaign_alerts.record(campaign, verdict, self._params)
@@ -389,8 +370,8 @@ class CampaignCore:
     def _reference(self) -> Reference | None:
         """Accounts that no campaign has; None while they are too few."""
         if self._pool is None:
-            rows = (row for p in self._populations.values() for row in p.rows.values())
-            self._pool = reference.Pool(rows, self._population_params.sample, self._campaign_of)
+            rows = (row for p in self._memory.populations.values() for row in p.rows.values())
+            self._pool = reference.Pool(rows, self._population_params.sample, self._memory.campaign_of)
         benign = self._pool.reference()
         return benign if len(benign) >= self._population_params.min_accounts else None
 
@@ -400,13 +381,13 @@ class CampaignCore:
             kind: (float(hits.sum()) + _PRIOR[kind] * _PRIOR_WEIGHT) / (len(benign) + _PRIOR_WEIGHT)
             for kind, hits in benign.suspects.items()
         }
-        rates["accounts"] = float(sum(p.accounts for p in self._populations.values()))
+        rates["accounts"] = float(sum(p.accounts for p in self._memory.populations.values()))
         return rates
 
     def _linked(self, cohort: Cohort) -> Campaign | None:
         """The campaign whose accounts share what those of an alerting cohort have."""
         least = max(self._params.link_share * len(cohort.members), _MIN_LINKS)
-        for campaign in sorted(self._campaigns.values(), key=lambda c: (c.founded, c.id)):
+        for campaign in sorted(self._memory.campaigns.values(), key=lambda c: (c.founded, c.id)):
             if campaign.status == "closed":
                 continue
             if sum(judgement.is_alike(member, campaign.traits) for member in cohort.members.values()) >= least:
@@ -418,32 +399,32 @@ class CampaignCore:
         origin = f"{cohort.id}#{cohort.generation}" if cohort.generation else cohort.id
         digest = hashlib.blake2b(origin.encode(), digest_size=6).hexdigest()
         campaign = Campaign(id=f"c-{digest}", founded=tick, cohorts=[cohort.id])
-        if len(self._campaigns) >= self._params.max_campaigns:
-            self._forget(min(self._campaigns.values(), key=lambda c: (c.status != "closed", c.last_seen, c.id)))
-        self._campaigns[campaign.id] = campaign
+        if len(self._memory.campaigns) >= self._params.max_campaigns:
+            self._forget(min(self._memory.campaigns.values(), key=lambda c: (c.status != "closed", c.last_seen, c.id)))
+        self._memory.campaigns[campaign.id] = campaign
         return campaign
 
     def _forget(self, campaign: Campaign) -> None:
         """Drop a campaign; its accounts and cohorts are judged afresh."""
-        del self._campaigns[campaign.id]
+        del self._memory.campaigns[campaign.id]
         self._pool = None
         for account in campaign.requests:
-            self._campaign_of.pop(account, None)
-            self._newcomers.move(account, None)
+            self._memory.campaign_of.pop(account, None)
+            self._memory.newcomers.move(account, None)
         for name in campaign.cohorts:
-            if name in self._cohorts:
-                self._cohorts[name].campaign = None
-                self._cohorts[name].generation += 1
-                self._changes.mark(f"cohort:{name}")
-        self._changes.drop(f"campaign:{campaign.id}")
+            if name in self._memory.cohorts:
+                self._memory.cohorts[name].campaign = None
+                self._memory.cohorts[name].generation += 1
+                self._memory.changes.mark(f"cohort:{name}")
+        self._memory.changes.drop(f"campaign:{campaign.id}")
         for shard in range(SHARDS):
-            self._changes.drop(f"named:{campaign.id}:{shard}")
+            self._memory.changes.drop(f"named:{campaign.id}:{shard}")
 
     def _renew(self, campaign: Campaign, benign: Reference) -> None:
         """Learn afresh what the campaign's accounts share; all members of its cohorts are looked at again."""
         rows: dict[str, AccountRow] = {}
         for name in campaign.cohorts:
-            cohort = self._cohorts.get(name)
+            cohort = self._memory.cohorts.get(name)
             if cohort is None:
                 continue
             for account, member in cohort.members.items():
@@ -452,16 +433,17 @@ class CampaignCore:
                     rows[account] = member.row
             self._fresh.setdefault(name, {}).update(dict.fromkeys(cohort.members))
         campaign.traits = membership.learn([row for _, row in sorted(rows.items())], benign)
-        self._newcomers.look_again(campaign.traits.holds.get("payment", ()))
+        self._memory.newcomers.look_again(campaign.traits.holds.get("payment", ()))
 
     def _name(self, campaign: Campaign) -> list[Alert]:
         """Name the members that were not named before."""
         named: list[str] = []
+        campaign_of = self._memory.campaign_of
         for name in campaign.cohorts:
-            cohort = self._cohorts.get(name)
+            cohort = self._memory.cohorts.get(name)
             for account in self._fresh.pop(name, {}):
                 member = None if cohort is None else cohort.members.get(account)
-                if cohort is None or member is None or self._campaign_of.get(account, campaign.id) != campaign.id:
+                if cohort is None or member is None or campaign_of.get(account, campaign.id) != campaign.id:
                     continue
                 if account not in campaign.requests:
                     if len(campaign.requests) >= self._params.max_members:
@@ -469,16 +451,16 @@ class CampaignCore:
                     if not judgement.is_member(member, cohort, campaign.traits):
                         continue
                     self._claim(account, campaign)
-                    self._newcomers.put(member.row, campaign.id)
+                    self._memory.newcomers.put(member.row, campaign.id)
                     named.append(account)
                 more = max(member.requests - campaign.requests[account], 0)
                 campaign.requests[account] += more
                 campaign.requests_total += more
                 if more:
-                    self._changes.mark(f"named:{campaign.id}:{shard_of(account)}")
+                    self._memory.changes.mark(f"named:{campaign.id}:{shard_of(account)}")
                 campaign.last_seen = max(campaign.last_seen, member.last_seen)
                 campaign.first_seen = min(campaign.first_seen or member.first_seen, member.first_seen)
-        self._changes.mark(f"campaign:{campaign.id}")
+        self._memory.changes.mark(f"campaign:{campaign.id}")
         if named:
             # Accounts under alert do not teach the reference.
             if self._pool is not None:
@@ -489,92 +471,32 @@ class CampaignCore:
 
     def _tell(self, campaign: Campaign, named: list[str]) -> list[Alert]:
         campaign.told_requests = campaign.requests_total
-        self._changes.mark(f"campaign:{campaign.id}")
-        return campaign_alerts.alerts(campaign, sorted(named), self._newest, self._config_version)
+        self._memory.changes.mark(f"campaign:{campaign.id}")
+        return campaign_alerts.alerts(campaign, sorted(named), self._memory.newest, self._config_version)
 
     def _close(self, tick: int) -> list[Alert]:
         """Close campaigns that fell silent, and forget those closed as long again."""
         out: list[Alert] = []
         limit = int(self._params.close_after_days * _DAY_MS)
-        for campaign in list(self._campaigns.values()):
+        for campaign in list(self._memory.campaigns.values()):
             silent = tick - campaign.last_seen
             if campaign.status == "closed" and silent > 2 * limit:
                 self._forget(campaign)
             elif campaign.status != "closed" and campaign.requests and silent > limit:
-                self._changes.mark(f"campaign:{campaign.id}")
-                out += campaign_alerts.alerts(campaign, [], self._newest, self._config_version, closing=True)
+                self._memory.changes.mark(f"campaign:{campaign.id}")
+                out += campaign_alerts.alerts(campaign, [], self._memory.newest, self._config_version, closing=True)
         return out
 
     def snapshot(self) -> dict[str, bytes]:
         """The whole state as entries, by key."""
-        keys = {"meta", *self._queue.keys(), *self._newcomers.keys(), *(f"population:{n}" for n in self._populations)}
-        for name, campaign in self._campaigns.items():
-            keys |= {f"campaign:{name}", *(f"named:{name}:{shard_of(account)}" for account in campaign.requests)}
-        for name, cohort in self._cohorts.items():
-            keys |= {f"cohort:{name}", *(f"members:{name}:{shard_of(account)}" for account in cohort.members)}
-        return {key: self._entry(key) for key in sorted(keys)}
+        return self._memory.snapshot()
 
     def changed(self) -> dict[str, bytes | None]:
         """The entries that changed since the last call; None for those that are gone."""
-        changed, gone = self._changes.take()
-        out: dict[str, bytes | None] = {key: self._entry(key) for key in changed}
-        return out | dict.fromkeys(gone)
-
-    def _entry(self, key: str) -> bytes:
-        kind, _, rest = key.partition(":")
-        if kind == "meta":
-            return msgspec.json.encode((self._queue.decided, self._newest, self._merged))
-        if kind in _QUEUED:
-            return self._queue.entry(kind, rest)
-        if kind == "newcomers":
-            return self._newcomers.entry(int(rest))
-        if kind == "population":
-            return msgspec.json.encode(self._populations[int(rest)])
-        if kind == "campaign":
-            return msgspec.json.encode(msgspec.structs.replace(self._campaigns[rest], requests={}))
-        if kind == "cohort":
-            return msgspec.json.encode(msgspec.structs.replace(self._cohorts[rest], members={}))
-        name, _, shard = rest.rpartition(":")
-        if kind == "named":
-            requests = self._campaigns[name].requests
-            return msgspec.json.encode({a: n for a, n in requests.items() if shard_of(a) == int(shard)})
-        members = self._cohorts[name].members
-        return msgspec.json.encode([m for account, m in members.items() if shard_of(account) == int(shard)])
+        return self._memory.changed()
 
     def restore(self, state: Mapping[str, bytes]) -> None:
         """Replace everything by entries of :meth:`snapshot`; entries of other kinds are ignored."""
-        self._changes = Changes()
-        self._queue = EvidenceQueue(self._params.max_waiting, self._changes)
-        self._populations, self._campaigns, self._campaign_of = {}, {}, {}
+        self._memory = CampaignMemory(self._params)
+        self._memory.restore(state)
         self._touched, self._fresh, self._pool = {}, {}, None
-        self._newcomers = NewcomerBook(self._params.max_newcomers, self._changes)
-        self._newcomers.restore(data for key, data in sorted(state.items()) if key.startswith("newcomers:"))
-        self._newest = self._merged = 0
-        cohorts: dict[str, Cohort] = {}
-        members: dict[str, list[MemberRow]] = {}
-        # Sorted, so that a campaign and a cohort come before their shards.
-        for key in sorted(state):
-            kind, _, rest = key.partition(":")
-            name = rest.rpartition(":")[0]
-            if kind == "meta":
-                self._queue.decided, self._newest, self._merged = msgspec.json.decode(
-                    state[key], type=tuple[int, int, int]
-                )
-            elif kind in _QUEUED:
-                self._queue.restore(kind, rest, state[key])
-            elif kind == "population":
-                self._populations[int(rest)] = msgspec.json.decode(state[key], type=_Population)
-            elif kind == "campaign":
-                self._campaigns[rest] = msgspec.json.decode(state[key], type=Campaign)
-            elif kind == "named" and name in self._campaigns:
-                named = msgspec.json.decode(state[key], type=dict[str, int])
-                self._campaigns[name].requests |= named
-                self._campaign_of |= dict.fromkeys(named, name)
-            elif kind == "cohort":
-                cohorts[rest] = msgspec.json.decode(state[key], type=Cohort)
-            elif kind == "members":
-                members.setdefault(name, []).extend(msgspec.json.decode(state[key], type=list[MemberRow]))
-        for name, cohort in cohorts.items():
-            cohort.members = {member.row.account: member for member in members.get(name, [])}
-            cohort.harvesting = sum(map(harvests, cohort.members.values()))
-        self._cohorts = OrderedDict(sorted(cohorts.items(), key=lambda item: item[1].order))
