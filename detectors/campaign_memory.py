@@ -85,6 +85,7 @@ class CampaignMemory:
 
     def restore(self, state: Mapping[str, bytes]) -> None:
         """Fill an empty memory with entries of :meth:`snapshot`; entries of other kinds are ignored."""
+        self.newcomers.restore(data for key, data in sorted(state.items()) if key.startswith("newcomers:"))
         cohorts: dict[str, Cohort] = {}
         members: dict[str, list[MemberRow]] = {}
         # Sorted, so that a campaign and a cohort come before their shards.
