@@ -59,7 +59,7 @@ class ParaphraseParams(SwitchParams, kw_only=True, frozen=True, forbid_unknown_f
 
     shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = True
     threshold: Annotated[float, Meta(gt=0, lt=1, description="probability from which a text counts as such a wish")] = (
-        0.76
+        0.72
     )
 
 

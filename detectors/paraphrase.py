@@ -1,9 +1,10 @@
-"""Wishes for hidden reasoning in other words than the patterns know: a linear model over hashed n-grams.
+"""Wishes for hidden reasoning in other words than the patterns know: hashed n-grams, and concepts.
 
 Features are two runs of UTF-8 that begin at a character, of 4 to 12 bytes by its script, and pairs of neighbouring
 words, each word by its first 16 bytes; all are hashed into one table of small integers. A text is cut into cells of
 :data:`CELL` bytes; its score is that of its best window of a few neighbouring cells, so that a sentence
-inside a long task is still seen. Sums are of integers: neither order nor neighbours change them.
+inside a long task is still seen. What n-grams make of a window is joined to the concepts that it has words of
+(:mod:`detectors.concepts`). Sums are of integers: neither order nor neighbours change them.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import io
 import math
 import zipfile
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from detectors.concepts import Concepts, Joined, Network, keys, unspaced, word_hash
 
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
@@ -26,7 +29,7 @@ NAME: Final = "paraphrase"
 """What evidence calls the classifier's verdict, beside the patterns' names."""
 
 _LENGTH: Final = 8.0  # the root of a short sentence's characters
-_BLOCK: Final = 32_768  # bytes worked on at once: the temporaries then stay in the processor's cache
+_BLOCK: Final = 65_536  # bytes worked on at once: the temporaries then stay in the processor's cache
 _PAD: Final = 16  # zero bytes after each text, so that no feature reads into the next one
 _FOUR: Final = np.uint64(0xFFFF_FFFF)
 _SIX: Final = np.uint64(0xFFFF_FFFF_FFFF)
@@ -43,7 +46,8 @@ def _word_bytes() -> NDArray[np.bool_]:
 
 
 _IS_WORD: Final = _word_bytes()
-_FIRST_BYTES: Final = np.array([(1 << (8 * n)) - 1 for n in range(9)], np.uint64)
+_LOG: Final = np.array([0.0, *(math.log(n) for n in range(1, 1025))])
+_MARKS: Final = tuple(mark.encode() for mark in "،؛؟۔।॥“”‘’„«»¿¡…–—")  # of punctuation beyond ASCII
 
 
 def _run_masks() -> tuple[U64, U64, NDArray[np.bool_]]:
@@ -71,6 +75,7 @@ class Features(NamedTuple):
         bounds: (cells + t,) first of the p characters of each cell, and after a text's cells of its padding.
         pairs: (q,) buckets of the pairs that begin at each of q words. pair_cell: (q,) its place in `bounds`.
         cells: (t,) cells of each text, at least one.
+        terms: keys of each kind, (r,), of the r places at which a word may stand. term_cell: (r,) as `pair_cell`.
     """
 
     chars: I64
@@ -78,6 +83,8 @@ class Features(NamedTuple):
     pairs: I64
     pair_cell: I64
     cells: I64
+    terms: tuple[U64, ...]
+    term_cell: I64
 
 
 def features(texts: Sequence[str], bits: int) -> Features:
@@ -85,6 +92,10 @@ def features(texts: Sequence[str], bits: int) -> Features:
     encoded = [text.encode() for text in texts]
     lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
     data = bytes(_PAD).join(encoded) + bytes(_PAD + 8)
+    plain = data.isascii()
+    if not plain:
+        for mark in _MARKS:
+            data = data.replace(mark, b" " * len(mark))
     raw = np.frombuffer(data, np.uint8)
     # Every eight neighbouring bytes as one number, whatever the machine's byte order.
     eight = np.ndarray((len(raw) - 7,), "<u8", raw, 0, (1,)).astype(np.uint64)
@@ -96,7 +107,7 @@ def features(texts: Sequence[str], bits: int) -> Features:
     used = len(raw) - _PAD
     near = eight[:used]
     at: I64 | None = None
-    if not data.isascii():
+    if not plain:
         at = np.flatnonzero((raw[:used] & 0xC0) != 0x80)
         near = eight[at]
         bounds = np.searchsorted(at, bounds)
@@ -125,16 +136,25 @@ def features(texts: Sequence[str], bits: int) -> Features:
     counts = np.diff(np.searchsorted(begin, starts), append=len(begin))
     pair_cell = (begin - np.repeat(starts, counts)) // CELL + np.repeat(first, counts)
     length = end - begin
-    prefix = (eight[begin] & _FIRST_BYTES[np.minimum(length, 8)]) * _K2
-    prefix += (eight[np.minimum(begin + 8, used)] & _FIRST_BYTES[np.clip(length - 8, 0, 8)]) * _K3
-    prefix ^= prefix >> np.uint64(31)
+    low, high = eight[begin], eight[np.minimum(begin + 8, used)]
+    prefix = word_hash(low, high, length)
+    terms, term_cell = keys(low, high, prefix, ascii_only=plain), pair_cell
+    if at is not None:
+        single = at[unspaced(raw.take(at))]
+        text = np.searchsorted(starts, single, "right") - 1
+        low, high = eight[single], eight[np.minimum(single + 8, used)]
+        more = keys(low, high, np.zeros(len(single), np.uint64), ascii_only=False)
+        spaced = np.flatnonzero(~unspaced(raw.take(begin)))
+        terms = tuple(np.concatenate([of[spaced], single]) for of, single in zip(terms, more, strict=True))
+        term_cell = np.concatenate([pair_cell[spaced], (single - starts[text]) // CELL + first[text]])
+    prefix = prefix ^ (prefix >> np.uint64(31))
     pairs = np.zeros(len(begin), np.uint64)
     np.multiply(prefix[:-1], _K3, out=pairs[:-1])
     pairs[:-1] += prefix[1:]
     pairs *= _K1
     pairs >>= shift
     pairs[(np.cumsum(counts) - 1)[counts > 0]] = 0  # the last word of a text has none to go with
-    return Features(chars.view(np.int64), bounds, pairs.view(np.int64), pair_cell, cells)
+    return Features(chars.view(np.int64), bounds, pairs.view(np.int64), pair_cell, cells, terms, term_cell)
 
 
 class Paraphrase:
@@ -154,10 +174,13 @@ class Paraphrase:
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as stored:
                 weights = stored["weights"]
+                self._concepts = Concepts(stored["lexicon"], stored["members"])
+                self._scale, unit, direct, bias, self._long = (float(value) for value in stored["scales"])
+                score, start, out = stored["units"]
+                self._joined = Joined(Network(stored["first"], unit, score, start, out, direct, bias))
                 self.version = str(stored["version"])
-                self._scale, self._bias = (float(value) for value in stored["scale_bias"])
                 self._window = int(stored["window"])
-        except (KeyError, OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        except (KeyError, OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise ValueError(f"the weights of the paraphrase classifier cannot be read: {error!r}") from None
         self.bits = int(weights.size).bit_length() - 1
         if weights.dtype != np.int8 or weights.shape != (2**self.bits,) or not 8 <= self.bits <= 18 or weights[0]:
@@ -171,7 +194,7 @@ class Paraphrase:
         for block in _blocks(texts):
             found = features([texts[i] for i in block], self.bits)
             out[block] = self._best_window(found)
-        return out * self._scale + self._bias
+        return out
 
     def _best_window(self, found: Features) -> NDArray[np.float64]:
         score = self._weights.take(found.chars[0])
@@ -179,17 +202,29 @@ class Paraphrase:
         pair = self._weights.take(found.pairs)
         cell = np.add.reduceat(score, found.bounds) + np.bincount(found.pair_cell, pair, len(found.bounds))
         start = np.cumsum(found.cells + 1) - found.cells - 1
-        end = start + found.cells
-        cell[end] = 0  # the padding reads into the next text
+        cell[start + found.cells] = 0  # the padding reads into the next text
         sums = np.zeros(len(cell) + 1)
         np.cumsum(cell, out=sums[1:])
         # A window of fewer cells than it may have only where the text has no more.
-        place = np.arange(len(cell))
-        window = np.repeat(np.minimum(found.cells, self._window), found.cells + 1)
-        begin = np.minimum(place, np.repeat(end, found.cells + 1) - window)
+        span = np.minimum(found.cells, self._window)
+        windows = found.cells - span + 1
+        first = np.cumsum(windows) - windows
+        begin = np.arange(int(windows.sum())) + np.repeat(start - first, windows)
+        span = np.repeat(span, windows)
         held = np.append(found.bounds, found.chars.shape[1])
-        length = held[begin + window] - held[begin]
-        return np.maximum.reduceat((sums[begin + window] - sums[begin]) * damping(length), start)
+        length = held[begin + span] - held[begin]
+        score = (sums[begin + span] - sums[begin]) * (damping(length) * self._scale)
+        present = self._concepts.present(found.terms, found.term_cell, len(cell))
+        odds = self._joined.log_odds(windowed(present, begin, span), score)
+        return np.maximum.reduceat(odds, first) - _LOG.take(np.minimum(windows, len(_LOG) - 1)) * self._long
+
+
+def windowed(present: NDArray[np.bool_], begin: I64, window: I64) -> NDArray[np.bool_]:
+    """What the rows of each window have; a row of the result for each `begin`."""
+    out = present[begin]
+    for step in range(1, int(window.max(initial=1))):
+        out |= present[begin + np.minimum(step, window - 1)]
+    return out
 
 
 def damping(characters: I64) -> NDArray[np.float64]:
@@ -213,14 +248,39 @@ def _blocks(texts: Sequence[str]) -> Iterator[list[int]]:
             yield block
 
 
-def pack(weights: NDArray[np.int8], *, scale: float, bias: float, window: int, version: str) -> bytes:
+class Fitted(NamedTuple):
+    """What a fit gives.
+
+    Attributes:
+        weights: (2**bits,) of the buckets, bucket 0 zero. scale: what one of them adds to the score of n-grams.
+        lexicon, members: see :class:`detectors.concepts.Concepts`. network: joins concepts and score.
+        long: log odds that a text loses for each natural logarithm of its windows: the best of many is high by chance.
+        window: cells of a window. version: names all of it.
+    """
+
+    weights: NDArray[np.int8]
+    scale: float
+    lexicon: U64
+    members: NDArray[np.uint8]
+    network: Network
+    long: float
+    window: int
+    version: str
+
+
+def pack(fitted: Fitted) -> bytes:
     """The classifier as bytes; equal arguments give equal bytes."""
     out = io.BytesIO()
-    arrays = {
-        "weights": weights,
-        "scale_bias": np.array([scale, bias]),
-        "window": np.array(window),
-        "version": np.array(version),
+    net = fitted.network
+    arrays: dict[str, NDArray[Any]] = {
+        "weights": fitted.weights,
+        "lexicon": fitted.lexicon,
+        "members": fitted.members,
+        "first": net.first,
+        "units": np.array([net.score, net.start, net.out]),
+        "scales": np.array([fitted.scale, net.unit, net.direct, net.bias, fitted.long]),
+        "window": np.array(fitted.window),
+        "version": np.array(fitted.version),
     }
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, array in arrays.items():

@@ -1,7 +1,9 @@
 """Fit the classifier of paraphrased wishes anew: ``python -m infra.elicitation.fit --prompts DIR``.
 
-Five folds of templates: a model fitted on four judges what is drawn from the fifth. The shipped weights are
-then fitted on all, and judged on the development set. Equal inputs give equal bytes.
+In two stages. Hashed n-grams are fitted first; the network that joins their score to concepts then, on what n-grams
+make of texts that they were not fitted on, so that both count for what they are worth on new ones. With ``--folds`` a
+model fitted on some of five folds of templates judges what is drawn from another. The shipped weights are fitted on
+all, and judged on the development set. Equal inputs give equal bytes.
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, sparse
-from scipy.special import expit
+from scipy import sparse
 
-from detectors.paraphrase import CELL, Paraphrase, damping, features, pack
+from detectors.concepts import Concepts, Network
+from detectors.paraphrase import CELL, Fitted, Paraphrase, damping, features, pack, windowed
 from detectors.text import normalise
+from infra.elicitation.fit.lexicon import Lexicon, build
+from infra.elicitation.fit.network import learn_network, logistic
 from infra.elicitation.fit.texts import Example, Template, draw, read_development, read_templates
 from pipelines.demo.prompts import fetch, read_prompts
 
@@ -32,25 +36,44 @@ THRESHOLDS: Final = (-2.0, -1.0, 0.0, 1.0, 1.5, 2.0, 3.0, 4.0)  # log odds
 _SEED: Final = 20_260_301
 _PIECE: Final = 1_500  # characters
 _MIN_ROWS: Final = 3
-_MOST_WINDOWS: Final = 8  # of one ordinary text
+_STEPS: Final = 60
+_MOST_WINDOWS: Final = 5  # of one ordinary text
 _L2: Final = 1e-4
+_LONG: Final = 0.25  # see detectors.paraphrase.Fitted
+_PARTS: Final = ((0, 1), (2, 3, 4))  # folds that are held out together
 _COMMON: Final = 1.0  # times the mean mass of a feature, from where on it counts as common
-_DRAWS: Final = {"flagged": 32, "honest": 32, "task": 32}
+_DRAWS: Final = {"flagged": 10, "honest": 10, "task": 10}
 _HONEST_WEIGHT: Final = 4.0
 _ENGLISH_WEIGHT: Final = 3.0  # of wishes: nearly all ordinary texts are English, and their words weigh against it
 _MAX_CHARS: Final = 8192
 
 
 class Windows(NamedTuple):
-    """Training rows: (n, 2**BITS) counts of features, whether the row holds a flagged wish, and its weight."""
+    """Training rows: (n, 2**BITS) damped counts of features, (n, WIDTH) concepts present, whether the row holds a
+    flagged wish, its weight and its fold."""
 
     counts: sparse.csr_array
+    present: NDArray[np.bool_]
     flagged: NDArray[np.bool_]
     weight: NDArray[np.float64]
+    fold: NDArray[np.int64]
+
+    def rows(self, keep: NDArray[np.bool_]) -> Windows:
+        """Some of the rows."""
+        return Windows(self.counts[keep], self.present[keep], self.flagged[keep], self.weight[keep], self.fold[keep])
 
 
-def cell_counts(texts: Sequence[str]) -> tuple[sparse.csr_array, NDArray[np.int64], NDArray[np.int64]]:
-    """Counts of features by cell, the number of cells of each text, and the characters of each cell."""
+class Cells(NamedTuple):
+    """Counts of features and concepts present by cell, cells of each text, and characters of each cell."""
+
+    table: sparse.csr_array
+    present: NDArray[np.bool_]
+    cells: NDArray[np.int64]
+    characters: NDArray[np.int64]
+
+
+def cells_of(texts: Sequence[str], lexicon: Lexicon) -> Cells:
+    """What stands in each cell of normalised texts."""
     found = features(texts, BITS)
     sizes = np.diff(np.append(found.bounds, found.chars.shape[1]))
     place = np.repeat(np.arange(len(sizes)), sizes)
@@ -61,18 +84,20 @@ def cell_counts(texts: Sequence[str]) -> tuple[sparse.csr_array, NDArray[np.int6
     keep[ends] = False
     table = sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(sizes), 2**BITS))[keep]
     table.sum_duplicates()
-    return table, found.cells, sizes[keep]
+    present = Concepts(lexicon.keys, lexicon.members).present(found.terms, found.term_cell, len(sizes))[keep]
+    return Cells(table, present, found.cells, sizes[keep])
 
 
-def windows(examples: Sequence[Example], rng: Random) -> Windows:
+def windows(examples: Sequence[Example], rng: Random, lexicon: Lexicon) -> Windows:
     """One window over each flagged wish, and all windows of the other texts."""
     texts = [normalise(example.text, _MAX_CHARS) for example in examples]
-    table, cells, characters = cell_counts(texts)
+    table, present, cells, characters = cells_of(texts, lexicon)
     first = np.cumsum(cells) - cells
     rows: list[NDArray[np.int64]] = []
     columns: list[NDArray[np.int64]] = []
-    flagged: list[bool] = []
-    weight: list[float] = []
+    begun: list[int] = []
+    spans: list[int] = []
+    source: list[int] = []
     for i, example in enumerate(examples):
         span = min(int(cells[i]), WINDOW)
         last = int(cells[i]) - span
@@ -85,13 +110,21 @@ def windows(examples: Sequence[Example], rng: Random) -> Windows:
                 begins = sorted(rng.sample(begins, _MOST_WINDOWS))
         for begin in begins:
             columns.append(np.arange(first[i] + begin, first[i] + begin + span))
-            rows.append(np.full(span, len(flagged)))
-            flagged.append(example.label == "flagged")
-            weight.append(weight_of(example))
+            rows.append(np.full(span, len(begun)))
+            begun.append(int(first[i]) + begin)
+            spans.append(span)
+            source.append(i)
     joined = np.concatenate(rows), np.concatenate(columns)
-    pick = sparse.csr_array((np.ones(len(joined[0])), joined), shape=(len(flagged), table.shape[0]))
+    pick = sparse.csr_array((np.ones(len(joined[0])), joined), shape=(len(begun), table.shape[0]))
     damped = sparse.diags_array(damping((pick @ characters).astype(np.int64)))
-    return Windows(sparse.csr_array(damped @ pick @ table), np.array(flagged), np.array(weight))
+    of = [examples[i] for i in source]
+    return Windows(
+        sparse.csr_array(damped @ pick @ table),
+        windowed(present, np.array(begun), np.array(spans)),
+        np.array([example.label == "flagged" for example in of]),
+        np.array([weight_of(example) for example in of]),
+        np.array([example.fold for example in of]),
+    )
 
 
 def weight_of(example: Example) -> float:
@@ -117,29 +150,31 @@ def learn(data: Windows) -> tuple[NDArray[np.float64], float]:
     rarity = 1 / np.sqrt(1 + mass / (_COMMON * mass.mean()))
     rarity /= rarity.mean()
     counts = sparse.csr_array(data.counts[:, columns] @ sparse.diags_array(rarity))
-    turned = counts.T.tocsr()
-    sign = np.where(data.flagged, 1.0, -1.0)
-    weight = data.weight / data.weight.sum()
-
-    def loss(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        margin = sign * (counts @ x[:-1] + x[-1])
-        pull = -sign * weight * expit(-margin)
-        value = weight @ np.logaddexp(0, -margin) + 0.5 * _L2 * (x[:-1] @ x[:-1])
-        return value, np.append(turned @ pull + _L2 * x[:-1], pull.sum())
-
-    start = np.zeros(len(columns) + 1)
-    found = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 150, "maxcor": 10})
+    found, bias = logistic(counts, data.flagged, data.weight, _L2, _STEPS)
     weights = np.zeros(2**BITS)
-    weights[columns] = found.x[:-1] * rarity
-    return weights, float(found.x[-1])
+    weights[columns] = found * rarity
+    return weights, bias
 
 
-def quantise(weights: NDArray[np.float64], bias: float) -> bytes:
-    """The weights as small integers, packed; the version is a hash of them."""
+def out_of_fold(data: Windows) -> NDArray[np.float64]:
+    """What n-grams make of each row, fitted on rows of other folds."""
+    score = np.zeros(len(data.flagged))
+    for part in _PARTS:
+        held = np.isin(data.fold, part)
+        weights, bias = learn(data.rows(~held))
+        score[held] = data.counts[held] @ weights + bias
+    return score
+
+
+def quantise(weights: NDArray[np.float64], base: float, network: Network, lexicon: Lexicon) -> bytes:
+    """The weights as small integers, packed; the version is a hash of them. `base` is the n-grams' intercept."""
     scale = float(np.quantile(np.abs(weights[weights != 0]), 0.9995)) / 127
     small = np.clip(np.rint(weights / scale), -127, 127).astype(np.int8)
-    version = hashlib.sha256(small.tobytes() + f"{scale!r} {bias!r} {WINDOW}".encode()).hexdigest()[:12]
-    return pack(small, scale=scale, bias=bias, window=WINDOW, version=version)
+    network = network._replace(start=network.start + network.score * base, bias=network.bias + network.direct * base)
+    parts = (small, lexicon.keys, lexicon.members, network.first, network.score, network.start, network.out)
+    stated = f"{scale!r} {network.unit!r} {network.direct!r} {network.bias!r} {_LONG} {WINDOW}".encode()
+    version = hashlib.sha256(b"".join(part.tobytes() for part in parts) + stated).hexdigest()[:12]
+    return pack(Fitted(small, scale, lexicon.keys, lexicon.members, network, _LONG, WINDOW, version))
 
 
 def ordinary(directory: Path | None) -> list[Example]:
@@ -153,7 +188,7 @@ def ordinary(directory: Path | None) -> list[Example]:
     texts += sets.code
     for path in sorted(paths.values()):
         texts += pieces(path)
-    return [Example(text, 0, 0, "ordinary", "ordinary", "en") for text in dict.fromkeys(texts)]
+    return [Example(text, 0, 0, "ordinary", "ordinary", "en", fold_of(text)) for text in dict.fromkeys(texts)]
 
 
 def pieces(path: Path) -> list[str]:
@@ -187,10 +222,11 @@ def examples_of(templates: Sequence[Template], prompts: Sequence[Example], seed:
     return [*out, *prompts]
 
 
-def fit(examples: Sequence[Example]) -> bytes:
+def fit(examples: Sequence[Example], lexicon: Lexicon) -> bytes:
     """The packed classifier that the examples give."""
-    weights, bias = learn(windows(examples, Random(_SEED)))
-    return quantise(weights, bias)
+    data = windows(examples, Random(_SEED), lexicon)
+    network = learn_network(data.present, out_of_fold(data), data.flagged, data.weight, _SEED)
+    return quantise(*learn(data), network, lexicon)
 
 
 def judge(model: Paraphrase, examples: Sequence[Example]) -> NDArray[np.float64]:
@@ -219,7 +255,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--folds", type=int, default=2, help="of five folds, how many to judge before the fit on all")
     args = parser.parse_args()
-    templates, prompts = read_templates(), ordinary(args.prompts)
+    templates, prompts, lexicon = read_templates(), ordinary(args.prompts), build()
     judged: list[Example] = []
     odds: list[NDArray[np.float64]] = []
     for fold in range(args.folds):
@@ -227,13 +263,15 @@ def main() -> None:
         train = [t for t in templates if t.fold != fold]
         tasks = [t for t in train if t.label == "task"]
         held_prompts = [p for p in prompts if fold_of(p.text) == fold]
-        model = Paraphrase(fit(examples_of(train, [p for p in prompts if fold_of(p.text) != fold], _SEED + fold)))
+        model = Paraphrase(
+            fit(examples_of(train, [p for p in prompts if fold_of(p.text) != fold], _SEED + fold), lexicon)
+        )
         of_fold = [e for e in examples_of([*held, *tasks], held_prompts, _SEED + 10 + fold) if e.label != "task"]
         judged += of_fold
         odds.append(judge(model, of_fold))
     if judged:
         report(judged, np.concatenate(odds), THRESHOLDS)
-    packed = fit(examples_of(templates, prompts, _SEED))
+    packed = fit(examples_of(templates, prompts, _SEED), lexicon)
     args.out.write_bytes(packed)
     development = read_development()
     print("the shipped weights on the development set")

@@ -38,7 +38,7 @@ class Template(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Example(NamedTuple):
-    """A text, the characters of its wish (0, 0 for none), and where it comes from."""
+    """A text, the characters of its wish (0, 0 for none), where it comes from, and its fold."""
 
     text: str
     start: int
@@ -46,6 +46,7 @@ class Example(NamedTuple):
     label: str
     kind: str
     language: str
+    fold: int = 0
 
 
 def read_templates() -> list[Template]:
@@ -118,8 +119,8 @@ def draw(templates: Sequence[Template], others: Sequence[str], per_template: int
                 yield Example(text, len(before), len(before) + len(wish), *_origin(template))
 
 
-def _origin(template: Template) -> tuple[str, str, str]:
-    return template.label, template.kind, template.language
+def _origin(template: Template) -> tuple[str, str, str, int]:
+    return template.label, template.kind, template.language, template.fold
 
 
 def _place(tasks: Sequence[str], others: Sequence[str], turn: int, rng: Random) -> tuple[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
@@ -9,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.baselines import ScoreTail
+from detectors.concepts import WIDTH, Network
 from detectors.config import DetectConfig
 from detectors.contract import Report
 from detectors.elicitation import Elicitation
 from detectors.params import ElicitationParams, ParaphraseParams
-from detectors.paraphrase import CELL, Paraphrase, features, log_odds_of, pack, probability
+from detectors.paraphrase import CELL, Fitted, Paraphrase, features, log_odds_of, pack, probability
 from detectors.pattern_scan import NO_ODDS, PARAPHRASE_BIT, Classifier, PatternScanner
 from detectors.patterns import PatternFile
 from detectors.text import normalise
@@ -41,7 +44,7 @@ def shipped() -> Paraphrase:
 
 
 def odds(*texts: str) -> list[float]:
-    return shipped().log_odds([normalise(text, 8192) for text in texts]).tolist()
+    return list(shipped().log_odds([normalise(text, 8192) for text in texts]))
 
 
 def test_wishes_score_over_ordinary_requests() -> None:
@@ -66,10 +69,21 @@ def test_a_score_does_not_depend_on_the_neighbours(texts: list[str]) -> None:
     assert together.tolist() == [model.log_odds([text])[0] for text in texts]
 
 
-def small_model(window: int = 2) -> Paraphrase:
-    weights = np.random.default_rng(3).integers(-120, 120, 2**12).astype(np.int8)
+def small_fit(**more: Any) -> Fitted:
+    """Random weights and units, and a lexicon of every place of two words."""
+    rng = np.random.default_rng(3)
+    weights = rng.integers(-120, 120, 2**12).astype(np.int8)
     weights[0] = 0
-    return Paraphrase(pack(weights, scale=0.01, bias=-1.0, window=window, version="small"))
+    lexicon = np.unique(np.concatenate(features(["ab дум 我思"], 12).terms))
+    members = rng.integers(0, WIDTH, (len(lexicon), 2)).astype(np.uint8)
+    first = rng.integers(-2047, 2047, (WIDTH, 4)).astype(np.int16)
+    units = rng.normal(0, 1, (3, 3))
+    network = Network(first, 0.001, units[0], units[1], units[2], 0.7, -1.0)
+    return Fitted(weights, 0.01, lexicon, members, network, 0.25, 2, "small")._replace(**more)
+
+
+def small_model(**more: Any) -> Paraphrase:
+    return Paraphrase(pack(small_fit(**more)))
 
 
 def test_many_texts_are_as_one_by_one() -> None:
@@ -78,9 +92,25 @@ def test_many_texts_are_as_one_by_one() -> None:
     assert model.log_odds(texts).tolist() == [model.log_odds([text])[0] for text in texts]
 
 
-def test_nothing_has_nothing_but_the_bias() -> None:
-    assert small_model().log_odds(["", " "]).tolist()[0] == -1.0
+def test_nothing_has_nothing_but_what_the_network_starts_from() -> None:
+    network = small_fit().network
+    nothing = -1.0 + sum(out * start / (1 + abs(start)) for out, start in zip(network.out, network.start, strict=True))
+    assert small_model().log_odds([""]).tolist() == pytest.approx([nothing])
     assert len(small_model().log_odds([])) == 0
+
+
+@pytest.mark.parametrize("cells", [3, 9, 60])
+def test_a_long_text_loses_by_its_windows(cells: int) -> None:
+    """The best of many windows is high by chance."""
+    text = "x" * (CELL * cells)
+    odds = [small_model(long=long).log_odds([text])[0] for long in (0.0, 0.5)]
+    assert odds[0] - odds[1] == pytest.approx(0.5 * np.log(cells - 1))
+
+
+@pytest.mark.parametrize("mark", ["،", "؟", "।", "”", "…", "—"])
+def test_a_mark_beyond_ascii_is_no_part_of_a_word(mark: str) -> None:
+    bare, marked = (features([f"خفي{end}"], 16).terms[0][0] for end in ("", mark))
+    assert bare == marked
 
 
 def test_a_text_is_cut_into_cells() -> None:
@@ -103,11 +133,8 @@ def test_words_are_told_apart_beyond_their_first_letters(words: str) -> None:
 
 
 def test_packing_repeats_itself() -> None:
-    weights = np.arange(-128, 128, dtype=np.int8)
-    weights[0] = 0
-    first = pack(weights, scale=0.5, bias=0.25, window=3, version="v")
-    assert first == pack(weights, scale=0.5, bias=0.25, window=3, version="v")
-    assert Paraphrase(first).version == "v"
+    assert pack(small_fit()) == pack(small_fit())
+    assert small_model(version="v").version == "v"
 
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"no archive at all"])
@@ -116,9 +143,20 @@ def test_what_is_no_model_is_refused(data: bytes) -> None:
         Paraphrase(data)
 
 
-def test_weights_of_another_shape_are_refused() -> None:
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"weights": np.zeros(300, np.int8)},
+        {"lexicon": small_fit().lexicon[::-1]},
+        {"members": small_fit().members[1:]},
+        {"members": small_fit().members + np.uint8(WIDTH)},
+        {"network": small_fit().network._replace(first=np.zeros((WIDTH, 9), np.int16))},
+    ],
+    ids=["weights", "unsorted", "members", "concept", "network"],
+)
+def test_weights_of_another_shape_are_refused(changed: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="another shape"):
-        Paraphrase(pack(np.zeros(300, np.int8), scale=1, bias=0, window=3, version="v"))
+        small_model(**changed)
 
 
 def test_the_shipped_weights_are_small() -> None:
