@@ -50,7 +50,7 @@ TIGHT = tune(
 
 # What they add to campaigns, whom they would name besides, and what they cost is not measured on a whole scenario yet.
 OFF = {"coverage", "cadence"}
-UNPROVEN = OFF | {"technique_sweep", "grading", "trace_cleaning"}
+UNPROVEN = OFF | {"grading"}
 
 
 def make(name: str, params: DetectorParams = SMALL) -> Detector:
