@@ -305,7 +305,7 @@ class ShiftParams(FindingParams, kw_only=True, frozen=True, forbid_unknown_field
     period_hours: Annotated[float, Meta(gt=0, le=168, description="cohorts are looked at this often")] = 1.0
     refresh_hours: Annotated[
         float, Meta(ge=0, le=24, description="a text of an account is embedded this often at most")
-    ] = 6.0
+    ] = 12.0
     capacity: Annotated[
         int, Meta(ge=16, le=5_000_000, description="accounts of whom a text's point is held, per partition")
     ] = 16_384
