@@ -126,13 +126,13 @@ class Baseline(Blocked):
         others = self._rows[1 : 2 * half : 2]
         weight, across = self._across(others["point"])
         table = _between(others["point"], others["text"], weight)
-        rng = np.random.default_rng(self._pane)
+        # Without replacement, and the smaller groups are the first ones of the larger: one gathering for all sizes.
+        largest = min(LARGEST, half // 2)
+        groups = np.random.default_rng(self._pane).random((_DRAWS, half)).argsort(axis=1)[:, :largest]
+        tables, across = table[groups[:, :, None], groups[:, None, :]], across[groups]
         size = self._least
-        while size <= min(LARGEST, half // 2):
-            own = np.empty((_DRAWS, size))
-            for number in range(_DRAWS):
-                group = rng.choice(half, size, replace=False)
-                own[number] = self._own(table[np.ix_(group, group)], across[group])
+        while size <= largest:
+            own = self._own(tables[:, :size, :size], across[:, :size])
             self._usual.append(_Usual(size, np.sort(own.mean(axis=1)), np.sort(own, axis=None)))
             size *= 2
 
@@ -143,8 +143,8 @@ class Baseline(Blocked):
         return weight, weight * (likeness * self._weight).sum(axis=1) / len(self._weight)
 
     def _own(self, table: F64, across: F64) -> F64:
-        """What each of n accounts adds to the excess, of which the mean is the excess; shape (n,)."""
-        out: F64 = table.sum(axis=1) / (len(table) - 1) - 2 * across + self._within
+        """What each of n accounts adds to the excess, of which the mean is the excess: (…, n, n), (…, n) to (…, n)."""
+        out: F64 = table.sum(axis=-1) / (table.shape[-1] - 1) - 2 * across + self._within
         return out
 
     def judge(self, points: I8, texts: U64) -> Verdict:

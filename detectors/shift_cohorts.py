@@ -30,6 +30,7 @@ _HOUR_MS: Final = 3_600_000
 _WINDOW_MS: Final = 24 * _HOUR_MS
 _KEPT_MS: Final = 2 * _WINDOW_MS  # what was found of an account keeps it out of the sample of the next two turns
 _GROWTH: Final = 1.5  # a cohort is judged again when it grew by half, or
+_PUBLIC: Final = 0.05  # a mail domain of more than one in twenty accounts is anybody's
 _STALE_MS: Final = 12 * _HOUR_MS  # when its window has half moved on
 
 Rows = NDArray[np.void]
@@ -181,6 +182,8 @@ class ShiftCohorts(Blocked):
             enough = np.flatnonzero((value != 0) & (count >= self._params.min_accounts))
             for which in enough.tolist():
                 cohort, size = (field, int(value[which])), int(count[which])
+                if FIELDS[field] == "email_domain" and size > _PUBLIC * len(live):
+                    continue
                 before, at = self._judged.get(cohort, (0, 0))
                 if size < _GROWTH * before and now - at < _STALE_MS:
                     still[cohort] = before, at
