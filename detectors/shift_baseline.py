@@ -97,9 +97,8 @@ class Baseline(Blocked):
         """
         known = np.concatenate([self._coming, self._rows])
         known = known[(known["ts"] >= now - _REMEMBERED_MS) & ~np.isin(known["account"], marked)]
-        _, first = np.unique(known["account"], return_index=True)  # of the newer one, and in the order of hashes
-        self._rows = known[first[: 2 * self._sample]]
-        order = np.argsort(rows["account"])[: 2 * self._sample]
+        self._rows = known[_once(known)[: 2 * self._sample]]
+        order = _once(rows)[: 2 * self._sample]
         self._coming = np.zeros(len(order), self._type)
         for name in self._type.names or ():
             self._coming[name] = rows[name][order]
@@ -125,7 +124,7 @@ class Baseline(Blocked):
         self._within = float(weighted.sum()) / (half * (half - 1))
         others = self._rows[1 : 2 * half : 2]
         weight, across = self._across(others["point"])
-        table = _between(others["point"], others["text"], weight)
+        table = _between(others["point"], weight)
         # Without replacement, and the smaller groups are the first ones of the larger: one gathering for all sizes.
         largest = min(LARGEST, half // 2)
         groups = np.random.default_rng(self._pane).random((_DRAWS, half)).argsort(axis=1)[:, :largest]
@@ -147,10 +146,10 @@ class Baseline(Blocked):
         out: F64 = table.sum(axis=-1) / (table.shape[-1] - 1) - 2 * across + self._within
         return out
 
-    def judge(self, points: I8, texts: U64) -> Verdict:
-        """A window of n accounts, `least` to :data:`LARGEST`: points (n, dims) and the identity of each text (n,)."""
+    def judge(self, points: I8) -> Verdict:
+        """A window of n accounts, `least` to :data:`LARGEST`, each with a text of its own: points (n, dims)."""
         weight, across = self._across(points)
-        own = self._own(_between(points, texts, weight), across)
+        own = self._own(_between(points, weight), across)
         usual = [one for one in self._usual if one.size <= len(own)][-1]
         excess = float(own.mean())
         spread = max(float(usual.excess.std()), 1e-9)
@@ -174,9 +173,16 @@ class Baseline(Blocked):
         self._fit()
 
 
-def _between(points: I8, texts: U64, weight: F64) -> F64:
-    """Weighted pairs between accounts, none where both sent one text: shape (n, n)."""
+def _once(rows: Rows) -> NDArray[np.int64]:
+    """Places of rows in the order of their accounts' hashes: the first one of each account, and of each text."""
+    _, first = np.unique(rows["account"], return_index=True)
+    _, text = np.unique(rows["text"][first], return_index=True)
+    return first[np.sort(text)]
+
+
+def _between(points: I8, weight: F64) -> F64:
+    """Weighted pairs between accounts: shape (n, n)."""
     table = pairs(points, points).astype(np.float64)
-    table[texts[:, None] == texts[None, :]] = 0
+    np.fill_diagonal(table, 0)
     out: F64 = table * weight[:, None] * weight[None, :]
     return out

@@ -197,10 +197,15 @@ class ShiftCohorts(Blocked):
 
     def _judge_window(self, places: I64, field: int, value: int, size: int) -> None:
         rows = self._recent.take(places)
-        verdict = self._baseline.judge(rows["point"], rows["text"])
+        # What several sent word for word, as a class does its task, is one text.
+        _, first, which = np.unique(rows["text"], return_index=True, return_inverse=True)
+        if len(first) < self._params.min_accounts:
+            return
+        verdict = self._baseline.judge(rows["point"][first])
+        tails = verdict.tails[which]
         if verdict.p_value > self._params.window_tail or verdict.deviations < self._params.deviations:
             return
-        found = np.flatnonzero((verdict.tails <= self._params.tail) & (rows["mark"] == UNMARKED))
+        found = np.flatnonzero((tails <= self._params.tail) & (rows["mark"] == UNMARKED))
         if len(found):
             self._recent.mark(
                 places[found],
@@ -209,7 +214,7 @@ class ShiftCohorts(Blocked):
                 key=np.uint64(value),
                 size=size,
                 deviations=verdict.deviations,
-                tail=verdict.tails[found],
+                tail=tails[found],
             )
 
     def skeleton(self, tick: Tick, row: int, key: int) -> str | None:

@@ -31,7 +31,7 @@ def row_type(dims: int) -> np.dtype[Any]:
         [
             ("account", np.uint64),
             ("ts", np.int64),  # of the text, epoch ms
-            ("text", np.uint64),  # its identity: the same text of two accounts is no likeness
+            ("text", np.uint64),  # its identity; 0 for one without a point
             ("keys", np.uint64, (len(FIELDS),)),
             ("point", np.int8, (dims,)),
             ("suspect", np.bool_),
