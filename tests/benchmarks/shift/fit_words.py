@@ -13,9 +13,9 @@ from typing import Final
 
 import numpy as np
 
+from detectors.shift_points import Fitted, pack
 from detectors.shift_statistic import Axes
 from detectors.text import normalise, words
-from detectors.shift_points import Fitted, pack
 from pipelines.demo.prompts import fetch, read_prompts
 from tests.benchmarks.peers.contract import F32
 from tests.benchmarks.peers.minilm import MiniLM

@@ -45,6 +45,8 @@ def test_the_file_is_small_and_others_are_refused() -> None:
     assert len(load_config().words) < 1_000_000
     with pytest.raises(ValueError, match="cannot be read"):
         WordPoints(b"x")
-    bad = Fitted(np.zeros(2, np.uint64), np.ones((2, 3), np.float32), np.zeros(4), np.zeros((3, 3)))
+    bad = Fitted(
+        np.zeros(2, np.uint64), np.ones((2, 3), np.float32), np.zeros(4, np.float32), np.zeros((3, 3), np.float32)
+    )
     with pytest.raises(ValueError, match="another shape"):
         WordPoints(pack(bad, version="x"))
