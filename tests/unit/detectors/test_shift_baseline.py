@@ -35,7 +35,7 @@ NOBODY = np.empty(0, np.uint64)
 def fitted(seed: int = 1) -> Baseline:
     out = Baseline(SAMPLE, 8, DIMS)
     out.turn(1, 1, rows(400, seed), NOBODY)
-    assert not out.ready, "what is new is not usual yet"
+    assert out.accounts == 0, "what is new is not usual yet"
     out.turn(2, 2, rows(0, seed), NOBODY)
     assert out.ready
     return out
