@@ -121,7 +121,7 @@ class TestPositive:
     def test_of_a_mixture_only_the_crowd_is_told(self) -> None:
         one = live(stand())
         others = [f"o{n}" for n in range(20)]
-        place = {"client": client(7)}
+        place: dict[str, Any] = {"client": client(7)}
         first = sent(POOL, sum_task, **place) + sent(others, ordinary, at=LATER + 100, **place)
         found = told(one, first, sent([*POOL, *others], ordinary, at=LATER + TICK, **place))
         assert len(set(found) & set(POOL)) >= 8
