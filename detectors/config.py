@@ -7,6 +7,7 @@ from detectors.params import DetectorParams
 from detectors.paraphrase import Paraphrase
 from detectors.pattern_scan import Classifier, PatternScanner
 from detectors.patterns import PatternFile
+from detectors.shift_points import WordPoints
 
 
 class DetectConfig:
@@ -18,9 +19,10 @@ class DetectConfig:
         hash_key: secret of the keyed hashes, 16 to 64 bytes.
         config_version: goes into every alert.
         paraphrase: the weights of the paraphrase classifier; without them it is off.
+        words: the word vectors of the shift detector; without them it is blind.
 
     Raises:
-        ValueError: a pattern that does not compile, weights that are none, or a key of a wrong length.
+        ValueError: a pattern that does not compile, weights or vectors that are none, or a key of a wrong length.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class DetectConfig:
         hash_key: bytes,
         config_version: str,
         paraphrase: bytes | None = None,
+        words: bytes | None = None,
     ) -> None:
         self.params = params
         self.config_version = config_version
@@ -39,4 +42,5 @@ class DetectConfig:
             classifier = Classifier(Paraphrase(paraphrase), params.elicitation.paraphrase)
         marks = params.grading.enabled or params.trace_cleaning.enabled
         self.scanner = PatternScanner(patterns, classifier, marks=marks)
+        self.words = WordPoints(words) if words is not None and params.shift.enabled else None
         self.hasher = KeyedHasher(hash_key)

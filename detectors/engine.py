@@ -78,7 +78,9 @@ class Lane(Blocked):
         self._config = config
         self._tick_ms = params.tick_ms
         self._accounts = AccountTable(params.accounts.capacity, int(params.accounts.idle_days * _DAY_MS))
-        self._detectors: list[Detector] = registry.build(registry.Parts(params, config.scanner, config.hasher))
+        self._detectors: list[Detector] = registry.build(
+            registry.Parts(params, config.scanner, config.hasher, config.words)
+        )
         self._shadow = {d.name for d in self._detectors if getattr(params, d.name).shadow}
         self._cohorts = CohortBook(
             params.cohorts,
@@ -382,6 +384,7 @@ class Lane(Blocked):
             held = msgspec.to_builtins(getattr(params, section))
             shape[section] = held if section == "features" else {k: v for k, v in held.items() if k in _SHAPE}
         shape["columns"] = COLUMNS
+        shape["words"] = None if self._config.words is None else self._config.words.version
         shape["key"] = self._config.hasher.show("state", 0)
         return hashlib.blake2b(msgspec.json.encode(shape, order="sorted"), digest_size=12).hexdigest()
 

@@ -280,6 +280,37 @@ class CadenceParams(FindingParams, kw_only=True, frozen=True, forbid_unknown_fie
     ] = 50
 
 
+class ShiftParams(FindingParams, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Accounts that share something, and whose texts crowd where those of others do not."""
+
+    shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = True
+    min_accounts: Annotated[
+        int, Meta(ge=2, le=64, description="accounts of a cohort that sent within a day before it is judged")
+    ] = 8
+    deviations: Annotated[
+        float, Meta(ge=0, le=100, description="deviations of random groups by which a cohort must be above them")
+    ] = 4.0
+    window_tail: Annotated[
+        float, Meta(gt=0, le=1, description="share of random groups, the most crowded, that a cohort must be among")
+    ] = 0.005
+    tail: Annotated[
+        float, Meta(gt=0, le=1, description="share of accounts of such groups that add as much as one that is reported")
+    ] = 0.01
+    sample: Annotated[
+        int, Meta(ge=16, le=4096, description="accounts that cohorts are compared with, and as many for the groups")
+    ] = 512
+    pane_hours: Annotated[
+        float, Meta(gt=0, le=168, description="what is usual is renewed this often, and is as old at least")
+    ] = 12.0
+    period_hours: Annotated[float, Meta(gt=0, le=168, description="cohorts are looked at this often")] = 1.0
+    refresh_hours: Annotated[
+        float, Meta(ge=0, le=24, description="a text of an account is embedded this often at most")
+    ] = 12.0
+    capacity: Annotated[
+        int, Meta(ge=16, le=5_000_000, description="accounts of whom a text's point is held, per partition")
+    ] = 16_384
+
+
 class PopulationParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """The live reference: a uniform sample of accounts, each counting once."""
 
@@ -333,6 +364,7 @@ class DetectorParams(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     grading: GradingParams = GradingParams()
     trace_cleaning: TraceCleaningParams = TraceCleaningParams()
     cadence: CadenceParams = CadenceParams()
+    shift: ShiftParams = ShiftParams()
     population: PopulationParams = PopulationParams()
     cohorts: CohortParams = CohortParams()
     newcomers: NewcomerParams = NewcomerParams()

@@ -16,6 +16,8 @@ from detectors.leakage import Leakage
 from detectors.params import DetectorParams
 from detectors.pattern_scan import PatternScanner
 from detectors.sampling_sweep import SamplingSweep
+from detectors.shift_cohorts import ShiftCohorts
+from detectors.shift_points import WordPoints
 from detectors.signature_replay import SignatureReplay
 from detectors.technique_sweep import TechniqueSweep
 from detectors.template_family import TemplateFamily
@@ -28,6 +30,7 @@ class Parts(NamedTuple):
     params: DetectorParams
     scanner: PatternScanner
     hasher: KeyedHasher
+    words: WordPoints | None = None
 
 
 REGISTRY: Final[dict[str, Callable[[Parts], Detector]]] = {
@@ -42,6 +45,7 @@ REGISTRY: Final[dict[str, Callable[[Parts], Detector]]] = {
     "grading": lambda parts: Grading(parts.params.grading, parts.scanner.marks),
     "trace_cleaning": lambda parts: TraceCleaning(parts.params.trace_cleaning, parts.scanner.marks),
     "cadence": lambda parts: Cadence(parts.params.cadence),
+    "shift": lambda parts: ShiftCohorts(parts.params.shift, parts.words, parts.hasher),
 }
 
 

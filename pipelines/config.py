@@ -53,6 +53,7 @@ class Config(Struct, kw_only=True, frozen=True):
 
     Attributes:
         paraphrase: weights of the paraphrase classifier, which no directory replaces.
+        words: word vectors of the shift detector, likewise.
         version: first 12 hex digits of the SHA-256 of what decides about alerts: detectors, campaigns,
             patterns, the classifier's weights, the limits on input and the number of partitions. Where the
             brokers and stores are does not count, so a replay and a stream under the same thresholds carry
@@ -64,6 +65,7 @@ class Config(Struct, kw_only=True, frozen=True):
     pipeline: PipelineSettings
     patterns: PatternFile
     paraphrase: bytes
+    words: bytes
     version: str
 
 
@@ -131,17 +133,20 @@ def build_config(files: Mapping[str, ConfigFile]) -> Config:
     pipeline = msgspec.convert(files["pipeline.toml"].data, PipelineSettings)
     patterns = msgspec.convert(files["patterns.toml"].data, PatternFile)
     paraphrase = (resources.files("infra") / "elicitation" / "paraphrase.npz").read_bytes()
+    words = (resources.files("infra") / "shift" / "words.npz").read_bytes()
     config = Config(
         detectors=detectors,
         campaigns=campaigns,
         pipeline=pipeline,
         patterns=patterns,
         paraphrase=paraphrase,
+        words=words,
         version=_version(
             detectors,
             campaigns,
             patterns,
             hashlib.sha256(paraphrase).hexdigest(),
+            hashlib.sha256(words).hexdigest(),
             pipeline.input,
             pipeline.stream.partitions,
         ),

@@ -57,6 +57,10 @@ SIGNALS: Final[dict[str, SignalText]] = {
         "the account's timing, rate and places are unusual together, against accounts of its plan",
         "ask what runs behind it: a reseller, a shared key and a program that never stops look alike",
     ),
+    "shift": SignalText(
+        "the account's text crowds with those of others that it shares something with, where others do not ask",
+        "look up what they share: a class, a team or a product with one subject crowds as well",
+    ),
     "even_shares": SignalText(
         "the accounts carry nearly equal shares of the work, as a load balancer would give them",
         "compare with the customer's own scheduler if all accounts are one customer's",
@@ -72,7 +76,9 @@ SIGNALS: Final[dict[str, SignalText]] = {
 }
 
 BLIND: Final[dict[str, str]] = {
-    "request.text": "requests carried no text: elicitation, templates, coverage, grading and cleaning were not seen",
+    "request.text": (
+        "requests carried no text: elicitation, templates, coverage, grading, cleaning and shift were not seen"
+    ),
     "request.signatures": "requests reported no reasoning signatures: their replay was not seen",
     "response.signatures": "responses reported no reasoning signatures: which ones were issued was not seen",
     "request.messages": "requests carried no messages: turns of another model in them were not seen",

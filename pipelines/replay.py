@@ -194,6 +194,7 @@ class _Replay:
             hash_key=load_hash_key(config.pipeline),
             config_version=config.version,
             paraphrase=config.paraphrase,
+            words=config.words,
         )
         self._max_bytes = config.pipeline.input.max_event_bytes
         self._builder = FrameBuilder(detect)

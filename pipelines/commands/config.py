@@ -53,5 +53,6 @@ def show(config: Directory = None) -> None:
     from pipelines.config import load_config
 
     shown = msgspec.structs.asdict(load_config(config))
-    shown["paraphrase"] = f"built in, {len(shown['paraphrase'])} bytes"
+    for name in ("paraphrase", "words"):
+        shown[name] = f"built in, {len(shown[name])} bytes"
     typer.echo(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode())

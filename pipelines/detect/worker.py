@@ -54,6 +54,7 @@ def run_detect(config: Config, *, job: Job) -> None:
         hash_key=key,
         config_version=config.version,
         paraphrase=config.paraphrase,
+        words=config.words,
     )
     log = get_logger("detect")
     if is_development_key(key):

@@ -21,6 +21,7 @@ COVERED: Final[dict[str, tuple[str, ...]]] = {
 }
 
 EXCLUSIONS: Final[dict[str, str]] = {
+    "shift": "compares cohorts with accounts of a day before; in shadow, so no alert depends on it",
     "cadence": "compares accounts after days of use with many of their plan; in shadow, so no alert depends on it",
     "coverage": "compares accounts of 64 requests or more; the small arena has too few benign ones to compare with",
     "technique_sweep": "the small scenario has no sweep over techniques; of the standard one, its shape of that name",

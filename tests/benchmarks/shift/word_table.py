@@ -26,9 +26,7 @@ def word_vectors(model: Embedder, cache: Path, advance: Callable[[int], object] 
     """Vectors of the model's words, from `cache` where they were made before; from hashes if it is no MiniLM."""
     if not isinstance(model, MiniLM):
         return WordVectors(dims=DIMENSIONS)
-    vocabulary = [word for word in model.vocabulary if word.isascii() and word.isalnum()][:WORDS]
-    digest = hashlib.sha256(f"{model.name} {DIMENSIONS} {' '.join(vocabulary)}".encode()).hexdigest()[:24]
-    path = cache / f"words-{digest}.npy"
+    vocabulary, path = _kept(model, cache)
     if not path.is_file():
         raw = np.empty((len(vocabulary), model.dims), np.float32)
         for start in range(0, len(vocabulary), _CHUNK):
@@ -41,6 +39,19 @@ def word_vectors(model: Embedder, cache: Path, advance: Callable[[int], object] 
         partial.replace(path)
     table: F32 = np.load(path)
     return WordVectors(vocabulary, table)
+
+
+def _kept(model: MiniLM, cache: Path) -> tuple[list[str], Path]:
+    vocabulary = [word for word in model.vocabulary if word.isascii() and word.isalnum()][:WORDS]
+    digest = hashlib.sha256(f"{model.name} {DIMENSIONS} {' '.join(vocabulary)}".encode()).hexdigest()[:24]
+    return vocabulary, cache / f"words-{digest}.npy"
+
+
+def vocabulary_of(model: MiniLM, cache: Path) -> tuple[list[str], F32]:
+    """The words, frequent ones first, and the vectors that :func:`word_vectors` left in `cache`."""
+    vocabulary, path = _kept(model, cache)
+    table: F32 = np.load(path)
+    return vocabulary, table
 
 
 def principal(vectors: F32, dims: int) -> F32:

@@ -39,7 +39,12 @@ def measure(accounts: int, chars: int) -> AtSize:
     )
     key = load_hash_key(config.pipeline)
     detect = DetectConfig(
-        params, config.patterns, hash_key=key, config_version=config.version, paraphrase=config.paraphrase
+        params,
+        config.patterns,
+        hash_key=key,
+        config_version=config.version,
+        paraphrase=config.paraphrase,
+        words=config.words,
     )
     builder, lanes = FrameBuilder(detect), [Lane(i, detect) for i in range(config.pipeline.stream.partitions)]
 

@@ -44,13 +44,14 @@ TIGHT = tune(
     foreign_turns={"capacity": 1024},
     sampling_sweep={"capacity": 1024},
     coverage={"word_bits": 18},
+    shift={"capacity": 512},
     accounts={"capacity": 65_536},
 )
 
 
 # What they add to campaigns, whom they would name besides, and what they cost is not measured on a whole scenario yet.
 OFF = {"coverage", "cadence"}
-UNPROVEN = OFF | {"grading"}
+UNPROVEN = OFF | {"grading", "shift"}
 
 
 def make(name: str, params: DetectorParams = SMALL) -> Detector:

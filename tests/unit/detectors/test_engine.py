@@ -587,7 +587,7 @@ class TestSignals:
         events = traffic()
         rig = Rig()
         rig.offer(*events)
-        secrets = secret_words(events) - {f"{kind}{n}" for kind in ("bad", "good", "worker") for n in range(5)}
+        secrets = secret_words(events) - {f"{kind}{n}" for kind in ("bad", "good", "worker", "new") for n in range(6)}
         shown = str(plain(rig.flush())).lower()
         assert not [word for word in secrets if word in shown]
 

@@ -14,7 +14,7 @@ from detectors.accounts import AccountTable
 from detectors.config import DetectConfig
 from detectors.contract import Detector, Report, Tick
 from detectors.engine import Lane, TickOutput
-from detectors.frame import RANKS, RESPONSE, EventFrame, FrameBuilder, concat, event_order
+from detectors.frame import RANKS, REQUEST, RESPONSE, EventFrame, FrameBuilder, concat, event_order
 from detectors.params import (
     AccountParams,
     CadenceParams,
@@ -24,6 +24,7 @@ from detectors.params import (
     GradingParams,
     ReplayParams,
     SamplingParams,
+    ShiftParams,
     TechniqueParams,
     TemplateParams,
     TraceCleaningParams,
@@ -33,6 +34,7 @@ from detectors.registry import Parts
 from pipelines.config import load_config
 from schemas.events import Account, Client, Event, Message, Params, Request, Response, Usage
 
+THINGS: Final = ("weather", "capital", "price", "name", "distance")
 KEY: Final = b"0123456789abcdef"
 TICK: Final = 10_000
 HOUR: Final = 3_600_000
@@ -58,6 +60,18 @@ SMALL: Final = DetectorParams(
     cadence=CadenceParams(
         enabled=True, shadow=False, tail=1.0, period_hours=10 / 3600, min_requests=2, min_gaps=2, min_accounts=1
     ),
+    shift=ShiftParams(
+        shadow=False,
+        min_accounts=2,
+        deviations=0,
+        window_tail=1.0,
+        tail=1.0,
+        sample=64,
+        pane_hours=10 / 3600,
+        period_hours=10 / 3600,
+        refresh_hours=0,
+        capacity=256,
+    ),
 )
 
 
@@ -77,7 +91,12 @@ def built_in_patterns() -> PatternFile:
 def shipped_config() -> DetectConfig:
     """A config with the shipped patterns, compiled once for all tests."""
     return DetectConfig(
-        SMALL, built_in_patterns(), hash_key=KEY, config_version="test", paraphrase=load_config().paraphrase
+        SMALL,
+        built_in_patterns(),
+        hash_key=KEY,
+        config_version="test",
+        paraphrase=load_config().paraphrase,
+        words=load_config().words,
     )
 
 
@@ -120,6 +139,7 @@ def _config(params: bytes, key: bytes) -> DetectConfig:
         hash_key=key,
         config_version="test",
         paraphrase=load_config().paraphrase,
+        words=load_config().words,
     )
 
 
@@ -129,7 +149,7 @@ def make_config(params: DetectorParams = SMALL, key: bytes = KEY) -> DetectConfi
 
 
 def parts(config: DetectConfig) -> Parts:
-    return Parts(config.params, config.scanner, config.hasher)
+    return Parts(config.params, config.scanner, config.hasher, config.words)
 
 
 def request(
@@ -181,7 +201,8 @@ def traffic(ticks: int = 6, seed: int = 1, accounts: int = 5) -> list[Event]:
     `accounts` accounts send one skeleton, ask for reasoning, and present signatures that honest ones were given
     and turns that nobody was given, are shown reasoning, and bias the logits; they ask in ever new words, and are
     refused every other time. As many honest ones send texts of their own with their own history. Two accounts more
-    have answers judged and traces tidied.
+    have answers judged and traces tidied, and each tick has a newcomer with plain questions, too short for a family,
+    whom others can be compared with.
     """
     rng, answers = random.Random(seed), random.Random(seed + 1)
     given = {n: words_of(answers, 9) for n in range(accounts)}
@@ -191,6 +212,9 @@ def traffic(ticks: int = 6, seed: int = 1, accounts: int = 5) -> list[Event]:
         events.append(account(f"good{n}", START, created=START - 90 * DAY, payment=f"own{n}"))
     for k in range(ticks):
         at = START + k * TICK
+        events += [
+            request(f"new{k}", at + 10 + j, f"what is the {THINGS[(k + j) % 5]}", name=f"new{k}-{j}") for j in range(2)
+        ]
         for n in range(2):
             events += work(f"worker{n}", at + 50, random.Random(f"{seed} {k} {n}"))
         for n in range(accounts):
@@ -246,6 +270,12 @@ def secret_words(events: Iterable[Event]) -> set[str]:
     return secrets | {word for word, sent_by in owners.items() if len(sent_by) == 1 and len(word) > 4}
 
 
+_SAID: Final = {
+    RANKS[Account]: ("payment", "email_domain", "signup"),
+    REQUEST: ("ip_prefix", "asn_agent", "tls_agent"),
+}
+
+
 class Stand:
     """What a lane does around one detector: order, account slots, score before learn, counts."""
 
@@ -269,6 +299,11 @@ class Stand:
         self.accounts["created"][slot[said]] = frame.created[said]
         told = np.flatnonzero(frame.plan != 0)
         self.accounts["plan"][slot[told]] = frame.plan[told]
+        for rank, names in _SAID.items():
+            for name in names:
+                value = getattr(frame, name)
+                known = np.flatnonzero((frame.rank == rank) & (value != 0))
+                self.accounts[name][slot[known]] = value[known]
         return Tick(end, frame, slot, self.accounts)
 
     def step(self, frame: EventFrame) -> Report:
