@@ -283,6 +283,7 @@ class CadenceParams(FindingParams, kw_only=True, frozen=True, forbid_unknown_fie
 class ShiftParams(FindingParams, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Accounts that share something, and whose texts crowd where those of others do not."""
 
+    enabled: bool = False
     shadow: Annotated[bool, Meta(description="report signals, but count for nothing")] = True
     min_accounts: Annotated[
         int, Meta(ge=2, le=64, description="accounts of a cohort that sent within a day before it is judged")

@@ -50,8 +50,8 @@ TIGHT = tune(
 
 
 # What they add to campaigns, whom they would name besides, and what they cost is not measured on a whole scenario yet.
-OFF = {"coverage", "cadence"}
-UNPROVEN = OFF | {"grading", "shift"}
+OFF = {"coverage", "cadence", "shift"}
+UNPROVEN = OFF | {"grading"}
 
 
 def make(name: str, params: DetectorParams = SMALL) -> Detector:

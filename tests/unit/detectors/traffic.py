@@ -61,6 +61,7 @@ SMALL: Final = DetectorParams(
         enabled=True, shadow=False, tail=1.0, period_hours=10 / 3600, min_requests=2, min_gaps=2, min_accounts=1
     ),
     shift=ShiftParams(
+        enabled=True,
         shadow=False,
         min_accounts=2,
         deviations=0,
