@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -18,12 +19,15 @@ from schemas.alerts import ALERT_DECODER
 READS: Final[dict[str, tuple[str, ...]]] = {"detect": EVENT_ROLES, "correlate": ("evidence",), "sink": SINK_ROLES}
 """Roles of the topics that each worker's group reads."""
 
+_MARKS_S: Final = 1.0
+_ALL_S: Final = 60.0
+
 Place = tuple[str, int]
 """Topic and partition."""
 
 
 class Books:
-    """Committed offsets and ends of a deployment's topics.
+    """Committed offsets and ends of a deployment's topics. Its clients are opened when they are needed.
 
     Args:
         topics: topic names by role.
@@ -31,46 +35,69 @@ class Books:
     """
 
     def __init__(self, bootstrap: str, topics: Mapping[str, str], group: str) -> None:
-        settings = KafkaSettings(bootstrap=bootstrap)
+        self._settings = KafkaSettings(bootstrap=bootstrap)
         self._topics, self._group = topics, group
-        self._admin = make_admin(settings)
-        self._consumer = make_consumer(settings, group=None, poll_records=1)
+        self._clients: tuple[Any, Any] | None = None
 
     def close(self) -> None:
-        """Close the clients."""
-        self._consumer.close(timeout_ms=5_000)
-        self._admin.close()
+        """Close the clients until the next question; kafka-python leaks sockets while a broker is away."""
+        if self._clients is not None:
+            for client in self._clients:
+                client.close()
+            self._clients = None
+
+    def _open(self) -> tuple[Any, Any]:
+        if self._clients is None:
+            self._clients = make_admin(self._settings), make_consumer(self._settings, group=None, poll_records=1)
+        return self._clients
 
     def committed(self, worker: str) -> dict[Place, int]:
         """Offsets of a worker's group; places without one are absent."""
         name = f"{self._group}-{worker}"
-        found = self._admin.list_group_offsets(name)[name]
+        admin, _ = self._open()
+        found = admin.list_group_offsets(name)[name]
         return {(one.topic, one.partition): value.offset for one, value in found.items() if value.offset >= 0}
 
     def ends(self, roles: Iterable[str]) -> dict[Place, int]:
         """Offsets after the last record of each partition."""
         from kafka import TopicPartition
 
+        _, consumer = self._open()
         names = [self._topics[role] for role in roles]
-        places = [TopicPartition(name, n) for name in names for n in sorted(self._consumer.partitions_for_topic(name))]
-        return {(one.topic, one.partition): int(end) for one, end in self._consumer.end_offsets(places).items()}
+        places = [TopicPartition(name, n) for name in names for n in sorted(consumer.partitions_for_topic(name))]
+        return {(one.topic, one.partition): int(end) for one, end in consumer.end_offsets(places).items()}
 
     def backlog(self, worker: str) -> int | None:
         """Offsets that a worker's group has not committed, marks of transactions too; None without an answer."""
+        found = self._progress(worker)
+        return None if found is None else found[0]
+
+    def share(self, worker: str) -> float | None:
+        """Share of all offsets that a worker's group has committed; None without an answer."""
+        found = self._progress(worker)
+        return None if found is None else 1.0 - found[0] / max(found[1], 1)
+
+    def _progress(self, worker: str) -> tuple[int, int] | None:
+        """Offsets that are not committed, and all that there are."""
         from kafka.errors import KafkaError
 
         with contextlib.suppress(KafkaError, TimeoutError):
-            committed = self.committed(worker)
-            return sum(max(0, end - committed.get(place, 0)) for place, end in self.ends(READS[worker]).items())
+            committed, ends = self.committed(worker), self.ends(READS[worker])
+            return sum(max(0, end - committed.get(place, 0)) for place, end in ends.items()), sum(ends.values())
         return None
 
 
 class Follower:
-    """Reads topics of a deployment as they grow, in a client of no group that sees what is committed."""
+    """Reads topics of a deployment as they grow, in a client of no group that sees what is committed.
 
-    def __init__(self, bootstrap: str, topics: Sequence[str]) -> None:
+    Args:
+        patience_s: without a record for so long, what is left are marks of transactions, or hidden by an open one.
+    """
+
+    def __init__(self, bootstrap: str, topics: Sequence[str], patience_s: float) -> None:
         from kafka import TopicPartition
 
+        self._patience_s = patience_s
         self._consumer = make_consumer(KafkaSettings(bootstrap=bootstrap), group=None, poll_records=4_000)
         self._places = [
             TopicPartition(topic, n)
@@ -83,11 +110,13 @@ class Follower:
         """What is new up to now."""
         ends = self._consumer.end_offsets(self._places)
         records: list[Any] = []
+        last = time.monotonic()
         while any(self._consumer.position(place) < ends[place] for place in self._places):
             batch = self._consumer.poll(timeout_ms=200)
             records += [record for part in batch.values() for record in part]
-            # An open transaction hides what is behind it; its records are not said yet.
-            if not batch:
+            if batch:
+                last = time.monotonic()
+            elif time.monotonic() - last > self._patience_s:
                 break
         return records
 
@@ -108,7 +137,7 @@ class Audit:
 
     def __init__(self, books: Books, bootstrap: str, topics: Mapping[str, str], group: str) -> None:
         self._books, self._bootstrap, self._topics = books, bootstrap, topics
-        self._alerts = Follower(bootstrap, [topics["alerts"]])
+        self._alerts: Follower | None = None
         self._changelog_topic = f"{group}-correlate-{TABLE}-changelog"
         self._changelog: Follower | None = None
         self._seen: dict[Place, dict[int, tuple[str, int]]] = {}
@@ -117,14 +146,17 @@ class Audit:
         self.overruns: list[str] = []
 
     def close(self) -> None:
-        """Close the clients."""
-        self._alerts.close()
-        if self._changelog is not None:
-            self._changelog.close()
+        """Close the clients until the next check, which then reads from the beginning."""
+        for follower in (self._alerts, self._changelog):
+            if follower is not None:
+                follower.close()
+        self._alerts = self._changelog = None
 
     def sink(self, stored: Callable[[], set[tuple[str, int]]]) -> None:
         """With what ClickHouse has: id and version of each alert, asked for after the offsets."""
         committed = self._books.committed("sink")
+        if self._alerts is None:
+            self._alerts = Follower(self._bootstrap, [self._topics["alerts"]], _MARKS_S)
         for record in self._alerts.read():
             alert = ALERT_DECODER.decode(record.value)
             self._seen.setdefault((record.topic, record.partition), {})[record.offset] = (alert.alert_id, alert.version)
@@ -137,8 +169,11 @@ class Audit:
     def correlate(self) -> None:
         """With the newest record of the changelog that says how far its state is."""
         committed = self._books.committed("correlate").get((self._topics["evidence"], 0), 0)
+        if not committed:
+            return
         if self._changelog is None:
-            self._changelog = Follower(self._bootstrap, [self._changelog_topic])
+            # It is written outside of transactions, so all of it can be read.
+            self._changelog = Follower(self._bootstrap, [self._changelog_topic], _ALL_S)
         for record in self._changelog.read():
             if record.key == COMMIT.encode() and record.value is not None:
                 self._taken = msgspec.msgpack.decode(record.value, type=Commit).next_offset

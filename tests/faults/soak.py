@@ -18,7 +18,7 @@ from schemas.events import Event
 from tests.conftest import Endpoint
 from tests.faults.events import Feed
 from tests.faults.offsets import Books
-from tests.faults.workers import Worker, counted, write_config
+from tests.faults.workers import Worker, counted, fleet, write_config
 
 _SAMPLE_S: Final = 5.0
 _READY_S: Final = 120.0
@@ -93,7 +93,7 @@ def soak(
     rate: float,
     advance: Callable[[int], object] = lambda steps: None,
 ) -> dict[str, Any]:
-    """Feed a deployment of one worker of each kind, as `distillwatch up` starts it, and look at it.
+    """Feed a deployment at the shipped settings, and look at it.
 
     Args:
         events: more than enough, ascending by time.
@@ -105,8 +105,7 @@ def soak(
     """
     group = "soak"
     config = write_config(folder, broker.bootstrap, topics, group, 10_000, "")
-    workers = [Worker("detect-0", config, folder), Worker("correlate", config, folder)]
-    workers.append(Worker("sink", config, folder, ["--clickhouse", endpoint.dsn]))
+    workers = fleet(config, folder, endpoint.dsn)
     samples: dict[str, list[float]] = {worker.name: [] for worker in workers}
     times: list[float] = []
     with contextlib.ExitStack() as stack:

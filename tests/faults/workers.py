@@ -19,6 +19,7 @@ from infra.processes import spawn, stop, tail
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 HASH_KEY: Final = "the fault runs' own key"
+DETECT_WORKERS: Final = 2
 LOST_STATE: Final = "the state cannot be used"
 
 _PROBLEM: Final = re.compile(
@@ -155,6 +156,13 @@ class Worker:
 
     def _log(self) -> Path:
         return self._folder / f"{self.name}.{self._lives:04}.log"
+
+
+def fleet(config: Path, folder: Path, dsn: str, *, prelude: str = "") -> list[Worker]:
+    """Two detect workers, correlate, and a sink that writes to `dsn`; none is started."""
+    names = [*(f"detect-{n}" for n in range(DETECT_WORKERS)), "correlate", "sink"]
+    options = {"sink": ["--clickhouse", dsn]}
+    return [Worker(name, config, folder, options.get(name, ()), prelude=prelude) for name in names]
 
 
 def answers(port: int, path: str) -> bool:

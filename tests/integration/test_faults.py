@@ -44,7 +44,7 @@ kafka_io.SESSION_TIMEOUT_S, kafka_io.HEARTBEAT_S = 3, 1
 def test_kills_and_outages_lose_nothing_and_double_nothing(
     kafka_broker: Broker, make_endpoint: Callable[..., Endpoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    events = traffic(everyday=500, harvesters=60)
+    events = traffic(everyday=400, harvesters=50, hours=5)
     topics = create_topics(kafka_broker.bootstrap, prefix="faults.")
     feed = Feed(kafka_broker, topics)
     for event in events:
