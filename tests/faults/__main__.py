@@ -6,6 +6,7 @@ import argparse
 import itertools
 import os
 import platform
+import shutil
 import sys
 import tempfile
 import time
@@ -110,29 +111,35 @@ class Bench:
             yield advance
 
 
-def run(options: argparse.Namespace, tell: Clock) -> dict[str, Any]:
-    """Everything that the report holds."""
+def run(options: argparse.Namespace, folder: Path, tell: Clock) -> dict[str, Any]:
+    """Everything that the report holds; it is written after each course, in case that a later one breaks off."""
     report: dict[str, Any] = {
         "config_version": load_config(None).version,
         "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "load_before": os.getloadavg()[0]},
         "options": {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()},
+        "courses": {},
+        "failures": [],
     }
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder, Broker(Path(folder) / "kafka") as broker:
-        bench = Bench(options, Path(folder), broker, tell)
+    plans = {"undisturbed": Plan()}
+    plans |= {f"{outage} away": Plan(outages=(Outage(outage, options.seconds),)) for outage in options.outage}
+    if options.kills:
+        plans["killed"] = Plan(seed=options.seed, kills=options.kills)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    with Broker(folder / "kafka") as broker:
+        bench = Bench(options, folder, broker, tell)
         requests = bench.fill()
-        undisturbed, wanted = bench.course("undisturbed", Plan())
-        courses = {"undisturbed": (undisturbed, wanted)}
-        for outage in options.outage:
-            courses[f"{outage} away"] = bench.course(f"{outage} away", Plan(outages=(Outage(outage, options.seconds),)))
-        if options.kills:
-            courses["killed"] = bench.course("killed", Plan(seed=options.seed, kills=options.kills))
-        report["courses"] = {what: as_told(done, found) for what, (done, found) in courses.items()}
-        report["failures"] = [
-            line for what, (done, found) in courses.items() for line in judged(what, done, wanted, found, requests)
-        ]
+        wanted: Outcome | None = None
+        for what, plan in plans.items():
+            done, found = bench.course(what, plan)
+            wanted = found if wanted is None else wanted
+            report["courses"][what] = as_told(done, found)
+            report["failures"] += judged(what, done, wanted, found, requests)
+            options.out.write_bytes(written(report))
         if options.soak:
-            report["soak"] = bench.soak(options.rate or options.events / undisturbed.input_seconds / 2)
+            full = options.events / report["courses"]["undisturbed"]["input_seconds"]
+            report["soak"] = bench.soak(options.rate or full / 2)
             report["failures"] += report["soak"]["failures"]
+            options.out.write_bytes(written(report))
     return report
 
 
@@ -157,14 +164,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--checkpoint-ms", type=int, default=1_000, help="stream.checkpoint_ms of the courses")
     parser.add_argument("--out", type=Path, default=Path("build/faults.json"))
     parser.add_argument("--cache", type=Path, default=Path("build/prompts"), help="where downloaded prompts are kept")
-    parser.add_argument("--folder", type=Path, help="where to work; removed at the end")
+    parser.add_argument("--folder", type=Path, help="where to work; what is there is kept where something fails")
     options = parser.parse_args(arguments)
-    report = run(options, Clock(time.time()))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_bytes(written(report))
-    for failure in report["failures"]:
-        print(failure, file=sys.stderr)  # noqa: T201 - for people
-    return 1 if report["failures"] else 0
+    folder = Path(tempfile.mkdtemp(prefix="faults-", dir=options.folder))
+    tell = Clock(time.time())
+    failures = ["the run broke off"]
+    try:
+        failures = run(options, folder, tell)["failures"]
+    finally:
+        if failures:
+            tell(f"logs and data are in {folder}")
+        else:
+            shutil.rmtree(folder)
+    for failure in failures:
+        tell(failure)
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Whether a course is as it has to be, in words; and its times as figures."""
+"""Whether a course is as it has to be, in words, and its times as figures."""
 
 from __future__ import annotations
 
