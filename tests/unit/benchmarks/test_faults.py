@@ -6,18 +6,24 @@ import itertools
 import random
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 import pytest
 
+from pipelines.correlate.journal import COMMIT, Commit
+from schemas.activity import ENCODER
 from schemas.events import Account, Request, Response
+from tests.faults import offsets
 from tests.faults.course import CourseReport, Lives, OutageReport, Plan, killers
 from tests.faults.events import START, repeated
+from tests.faults.offsets import Audit, Books, Place
 from tests.faults.outcome import Outcome, Table
 from tests.faults.soak import drift
 from tests.faults.verdict import judged, recovery
 from tests.faults.workers import Worker, counted
+from tests.integration.test_clickhouse_store import ALERTS
 from tests.unit.simulate.texts import made_up
 
 ONE = Outcome(
@@ -136,6 +142,61 @@ def test_kills_are_shared_out_and_drawn_from_the_seed(tmp_path: Path) -> None:
     assert [left for left, _, _ in drawn(1)] == [3, 3, 2, 2]
     assert drawn(1) == drawn(1)
     assert drawn(1) != drawn(2)
+
+
+class Record(NamedTuple):
+    topic: str
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes
+
+
+class FewOffsets(Books):
+    """Books of which the tests give the content."""
+
+    def __init__(self, **committed: dict[Place, int]) -> None:
+        self._given = committed
+
+    def committed(self, worker: str) -> dict[Place, int]:
+        return self._given[worker]
+
+
+def audit(monkeypatch: pytest.MonkeyPatch, books: Books, records: list[Record]) -> Audit:
+    class Given:
+        def __init__(self, *_: object) -> None:
+            self.left = list(records)
+
+        def read(self) -> list[Record]:
+            found, self.left = self.left, []
+            return found
+
+    monkeypatch.setattr(offsets, "Follower", Given)
+    return Audit(books, "", {"alerts": "alerts", "evidence": "evidence"}, "g")
+
+
+@pytest.mark.parametrize(("committed", "overruns"), [(1, 0), (2, 1)])
+def test_a_sink_that_commits_an_alert_before_it_is_stored_is_found(
+    committed: int, overruns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = msgspec.structs.replace(ALERTS[0], alert_id="a", version=1)
+    second = msgspec.structs.replace(first, version=2)
+    records = [Record("alerts", 0, n, b"a", ENCODER.encode(alert)) for n, alert in enumerate((first, second))]
+    found = audit(monkeypatch, FewOffsets(sink={("alerts", 0): committed}), records)
+    found.sink(lambda: {("a", 1)})
+    assert found.checks == 1
+    assert len(found.overruns) == overruns
+
+
+@pytest.mark.parametrize(("committed", "overruns"), [(40, 0), (41, 1)])
+def test_an_offset_of_correlate_beyond_its_durable_state_is_found(
+    committed: int, overruns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = [msgspec.msgpack.encode(Commit(group, 1, taken)) for group, taken in ((1, 20), (2, 40))]
+    records = [Record("changelog", 0, n, COMMIT.encode(), value) for n, value in enumerate(said)]
+    found = audit(monkeypatch, FewOffsets(correlate={("evidence", 0): committed}), records)
+    found.correlate()
+    assert len(found.overruns) == overruns
 
 
 def test_errors_in_logs_are_counted_by_what_they_say(tmp_path: Path) -> None:
