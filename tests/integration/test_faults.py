@@ -34,10 +34,17 @@ capacity = 8192
 [sampling_sweep]
 capacity = 8192
 """
-# How long a killed worker's partitions wait for another one.
-_SHORT_SESSION = """
+# How long a killed worker's partitions wait for another one; and detect reads slowly, so that kills find it at work.
+_PRELUDE = """
+import time
 import pipelines.kafka_io as kafka_io
 kafka_io.SESSION_TIMEOUT_S, kafka_io.HEARTBEAT_S = 3, 1
+from pipelines.detect.kafka_source import KafkaSource
+poll = KafkaSource.poll
+def slowly(self, timeout_ms, max_records):
+    time.sleep(0.1)
+    return poll(self, timeout_ms, 100)
+KafkaSource.poll = slowly
 """
 
 
@@ -51,10 +58,10 @@ def test_kills_and_outages_lose_nothing_and_double_nothing(
         feed.send(event)
     feed.close()
 
-    plan = Plan(seed=5, kills=8, life_s=2.0, outages=(Outage("clickhouse", 2.0), Outage("broker", 2.0)))
+    plan = Plan(seed=5, kills=6, life_s=0.5, outages=(Outage("clickhouse", 2.0), Outage("broker", 2.0)))
     course = Course(
         kafka_broker, make_endpoint(), topics, tmp_path, plan,
-        group="faults", checkpoint_ms=200, detectors=_DETECTORS, prelude=_SHORT_SESSION,
+        group="faults", checkpoint_ms=200, detectors=_DETECTORS, prelude=_PRELUDE,
     )  # fmt: skip
     report = course.run()
 
@@ -66,6 +73,6 @@ def test_kills_and_outages_lose_nothing_and_double_nothing(
         wanted = outcome.read(store)
     requests = sum(isinstance(event, Request) for event in events)
     assert judged("disturbed", report, wanted, course.outcome(), requests) == []
-    assert {name: lives.kills for name, lives in report.workers.items()} == dict.fromkeys(report.workers, 2)
+    assert [lives.kills for lives in report.workers.values()] == [2, 2, 1, 1]
     assert report.kills_during_input >= 2
-    assert report.offset_checks >= 4
+    assert report.offset_checks >= 3
