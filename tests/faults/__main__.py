@@ -32,6 +32,8 @@ from tests.faults.outcome import Outcome
 from tests.faults.soak import soak
 from tests.faults.verdict import judged, recovery
 
+# Four medians of half a minute in the second half, and some room.
+_SHORTEST_SOAK: Final = 5
 INPUTS: Final = ("requests", "responses", "accounts", "control")
 
 
@@ -166,6 +168,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, default=Path("build/prompts"), help="where downloaded prompts are kept")
     parser.add_argument("--folder", type=Path, help="where to work; what is there is kept where something fails")
     options = parser.parse_args(arguments)
+    if 0 < options.soak < _SHORTEST_SOAK:
+        parser.error(f"--soak: a slope needs {_SHORTEST_SOAK} minutes")
     folder = Path(tempfile.mkdtemp(prefix="faults-", dir=options.folder))
     tell = Clock(time.time())
     failures = ["the run broke off"]
