@@ -7,11 +7,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 PYTEST_ARGS ?=
 ARENA_ARGS ?= --scenario standard
 BENCH_ARGS ?=
+FAULTS_ARGS ?= --kills 200
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit lint format schemas weights bench arena kafka up build lock clean distclean
+.PHONY: help install demo test test-unit lint format schemas weights bench faults arena kafka up build lock clean distclean
 
 help: ## this list
 	@echo "distillwatch: find campaigns that distil a model through its API"
@@ -61,6 +62,9 @@ weights: $(STAMP) ## fit the paraphrase classifier anew from infra/elicitation/f
 
 bench: $(STAMP) ## speed beside the floor and other stacks, on a real broker: build/bench.json; BENCH_ARGS=--full for all
 	OPENBLAS_NUM_THREADS=1 $(PY) -m tests.benchmarks.throughput --out build/bench.json $(BENCH_ARGS)
+
+faults: $(STAMP) ## kills, outages or a soak on a real broker and ClickHouse: build/faults.json; FAULTS_ARGS say which
+	OPENBLAS_NUM_THREADS=1 $(PY) -m tests.faults --out build/faults.json $(FAULTS_ARGS)
 
 arena: $(STAMP) ## detection quality over labelled scenarios: build/arena.json and build/arena.html; ARENA_ARGS go to it
 	OPENBLAS_NUM_THREADS=1 $(PY) -m tests.benchmarks.arena --out build $(ARENA_ARGS)

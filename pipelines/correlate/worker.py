@@ -26,7 +26,13 @@ _STATUS_EVERY_S: Final = 10.0
 _WATCH_EVERY_S: Final = 0.2
 _TELL_EVERY_S: Final = 1.0
 _LAG_EVERY_S: Final = 10.0
-_CHANGELOG: Final = {"cleanup.policy": "compact", "max.message.bytes": str(12 * 1024 * 1024)}
+# A recovery reads all that is there, and Kafka compacts no segment that is still written: by default a gigabyte.
+_CHANGELOG: Final = {
+    "cleanup.policy": "compact",
+    "max.message.bytes": str(12 * 1024 * 1024),
+    "segment.bytes": str(64 * 1024 * 1024),
+    "min.cleanable.dirty.ratio": "0.2",
+}
 
 
 def run_correlate(config: Config, *, job: Job) -> None:

@@ -217,27 +217,6 @@ def wait_for_rows(endpoint: Endpoint, count: int) -> None:
                 found = client.query("SELECT uniqExact(account) FROM activity_current").result_rows[0][0]
 
 
-@pytest.mark.slow
-def test_a_sink_killed_at_any_time_loses_and_doubles_nothing(
-    topics: Topics, clickhouse_endpoint: Endpoint, tmp_path: Path
-) -> None:
-    config = write_config(tmp_path / "config", topics, batch_ms=10, batch_rows=1)
-    produce(topics)
-    for seconds in (1.5, 1.9, 2.3):
-        worker = subprocess.Popen(sink(config, clickhouse_endpoint), stderr=subprocess.DEVNULL)
-        time.sleep(seconds)
-        worker.kill()
-        worker.wait()
-    run_once(config, clickhouse_endpoint)
-    with open_store(clickhouse_endpoint.dsn) as store:
-        assert len(store.read_alerts()) == len(ALERTS)
-        counts = {
-            view: store.query(f"SELECT count() AS n FROM {view}")["n"][0]  # noqa: S608
-            for view in ("signals_current", "activity_current", "dead_letters_current")
-        }
-    assert counts == {"signals_current": 5, "activity_current": 4, "dead_letters_current": 2}
-
-
 def test_wrong_use(topics: Topics, tmp_path: Path, clickhouse_endpoint: Endpoint) -> None:
     config = write_config(tmp_path / "config", topics)
     command = [sys.executable, "-m", "pipelines.cli", "sink", "--config", str(config), "--once"]

@@ -1,0 +1,1 @@
+"""What a deployment says while it is disturbed: kills, outages and long runs on a real broker and a real ClickHouse."""
