@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from detectors.params import CohortParams, DetectorParams
+from pipelines.correlate.pace import SHARE
 from schemas.evidence import CohortEvidence, Evidence, PopulationEvidence, Watermark
 from tests.benchmarks.correlate.__main__ import feed, told
 from tests.benchmarks.correlate.traffic import Shape, Workers, rows_of
@@ -73,6 +74,10 @@ def test_the_stage_finds_the_campaigns_and_says_what_they_cost(eager: bool) -> N
     assert costs.handle_s >= costs.judging_s > 0
     assert costs.peak_mb >= costs.resident_mb > costs.empty_mb > 10
     bursts = SMALL.partitions * SMALL.minutes * 6
-    assert costs.settles == bursts if eager else 1 <= costs.settles < bursts
+    if eager:
+        assert costs.settles == bursts
+    else:
+        assert 1 <= costs.settles <= bursts
+        assert costs.settle_s <= SHARE * SMALL.minutes * 60 + costs.longest_settle_s
     assert costs.state_bytes > costs.state_records > 0
     assert f"{costs.campaigns} campaigns found" in "\n".join(told(fed))
