@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
+import contextvars
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from pipelines.correlate.pace import Pace
 from pipelines.correlate.sequence import MessageSequence
 from pipelines.correlate.stage import CampaignStage, Message
 
 PARTITION: Final = 0
 """Evidence has one partition: the campaign stage sees all of it in one place."""
 
-# State is written once for so many messages, or after so long: some entries change with every message.
+# State is written once for so many messages, or after so long, where the pace allows it: some entries change with
+# every message.
 _SETTLE_MESSAGES: Final = 64
 _SETTLE_AFTER_S: Final = 0.1
 # Groups of messages whose state is on its way to the changelog; beyond it the agent waits.
@@ -71,7 +75,15 @@ class Correlator:
         acknowledged: messages whose effects are durable.
     """
 
-    def __init__(self, stage: CampaignStage, source: Input, sequence: MessageSequence, *, once: bool) -> None:
+    def __init__(
+        self,
+        stage: CampaignStage,
+        source: Input,
+        sequence: MessageSequence,
+        *,
+        once: bool,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.stage = stage
         self.finished = asyncio.Event()
         self.failed = asyncio.Event()
@@ -87,6 +99,9 @@ class Correlator:
         self._idle = asyncio.Event()
         self._idle.set()
         self._timer: asyncio.TimerHandle | None = None
+        self._steady = steady
+        self._pace = Pace(steady)
+        self._context = contextvars.copy_context()
         self._queue: asyncio.Queue[_Group] = asyncio.Queue(_UNACKNOWLEDGED)
         self._decided = False
         self._durable: int | None = None
@@ -126,6 +141,7 @@ class Correlator:
         self._decided = False
         self._durable = self._committed = None
         self._sequence.reset()
+        self._pace.again()
         self.stage.forget()
 
     async def revoked(self) -> None:
@@ -144,11 +160,14 @@ class Correlator:
                     break
                 self._idle.clear()
                 last = await self._take(event.message)
-                if last or self._held >= _SETTLE_MESSAGES:
+                if last or (self._held >= _SETTLE_MESSAGES and not self._wait()):
                     await self._queue.put(self._settle(last=last))
                 if self._held:
-                    # The callback keeps this moment's context, in which the store finds the current partition.
-                    self._timer = asyncio.get_running_loop().call_later(_SETTLE_AFTER_S, self._settle_quiet)
+                    # In this moment's context the store finds the current partition.
+                    self._context = contextvars.copy_context()
+                    self._timer = asyncio.get_running_loop().call_later(
+                        max(_SETTLE_AFTER_S, self._wait()), self._settle_quiet
+                    )
                 else:
                     self._idle.set()
         except asyncio.CancelledError:
@@ -198,9 +217,16 @@ class Correlator:
             self._known_end = await self._input.end()
         return next_offset >= self._known_end
 
+    def _wait(self) -> float:
+        """Seconds before state is written again."""
+        return 0.0 if self._stopping else self._pace.wait()
+
     def _settle(self, *, last: bool) -> _Group:
         held, self._held = self._held, 0
-        return _Group(self._epoch, held, self.stage.next_offset, self.stage.settle(), last)
+        began = self._steady()
+        written = self.stage.settle()
+        self._pace.wrote(self._steady() - began)
+        return _Group(self._epoch, held, self.stage.next_offset, written, last)
 
     def _settle_quiet(self) -> None:
         self._timer = None
@@ -286,6 +312,10 @@ class Correlator:
     async def drain(self) -> None:
         """Before the app stops: take nothing more, and commit what was taken."""
         self._stopping = True
+        if self._timer is not None:
+            # What was taken would wait for its time.
+            self._stop_timer()
+            self._context.run(self._settle_quiet)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), _DRAIN_S)
         await self._arrived()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from pipelines.correlate.app import app_id, build_app, changelog_topic, store_di
 from pipelines.correlate.correlator import PARTITION, Correlator
 from pipelines.correlate.group import GroupProgress
 from pipelines.correlate.stage import CampaignCore as CampaignStageCore
-from pipelines.errors import Failure
+from pipelines.errors import Failure, UsageError
 from pipelines.kafka_io import check_partitions, make_admin, partition_counts, topic_by_role
 from pipelines.logs import get_logger
 from pipelines.metrics_http import Monitor, serving
@@ -39,7 +40,7 @@ def run_correlate(config: Config, *, job: Job) -> None:
     """Run the app until SIGTERM or SIGINT, or as long as the job says: `once` is until all evidence is decided on.
 
     Raises:
-        UsageError: the settings lack something.
+        UsageError: the settings lack something, or another process has the store's directory.
         Failure: the broker or its topics are not as they must be, an output was not acknowledged, or the time of a
             `once` job came too early.
     """
@@ -84,6 +85,25 @@ def prepare_topics(config: Config) -> None:
     check_partitions(counts, {changelog: 1})
 
 
+@contextlib.contextmanager
+def alone_in(directory: Path) -> Iterator[None]:
+    """Hold a store's directory, for another process on it would remove the files of this one.
+
+    Raises:
+        UsageError: another process holds it.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the directory, which is removed and made anew.
+    with directory.with_name(f"{directory.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"{directory} is in use by another correlate process; give each one a correlate.data_dir of its own"
+            ) from None
+        yield
+
+
 def open_store(directory: Path) -> Path:
     """Make the store's directory ready, and return the marker to set when the app has stopped in order.
 
@@ -104,8 +124,16 @@ async def serve(
     """Start the app with cores of `new_core`, stop it when told to or done.
 
     Raises:
+        UsageError: another process has the store's directory.
         Failure: the app stopped by itself, or the time of a `once` job came too early.
     """
+    with alone_in(store_directory(config)):
+        await _serve(config, new_core, once=once, stop=stop, monitor=monitor)
+
+
+async def _serve(
+    config: Config, new_core: Callable[[], CampaignStageCore], *, once: bool, stop: Stop, monitor: Monitor
+) -> None:
     log = get_logger("correlate")
     clean = open_store(store_directory(config))
     kafka = config.pipeline.kafka

@@ -96,7 +96,10 @@ def test_every_word_of_a_detector_is_known_to_the_ablation() -> None:
     assert telling < set(AccountRow.__struct_fields__)
     counted = {"foreign_turns", "leaked", "refused", "covered", "techniques", "graded", "cleaned"}
     assert telling == counted | {"elicit_strong", "elicit_weak", "replayed"}
-    assert set(ablation.SAID) == set(REGISTRY) - {"cadence", "shift"}  # which stay in the shadow, and have no column there
+    assert set(ablation.SAID) == set(REGISTRY) - {
+        "cadence",
+        "shift",
+    }  # which stay in the shadow, and have no column there
 
 
 def test_a_grid_is_run_in_other_processes(

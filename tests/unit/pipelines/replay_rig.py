@@ -24,9 +24,10 @@ SKELETON = (
 )
 BEGIN = START + 10 * HOUR  # working hours
 
-# Ticks of a minute and small sketches: the decisions are those of the shipped config, in a tenth of its time.
+# Ticks of a minute and small sketches: the decisions are those of the shipped config, in a tenth of its time. Where
+# traffic is thin, ticks are most of what it takes.
 DETECTORS = """
-tick_ms = 60_000
+tick_ms = {tick_ms}
 template_family.sketch_bits = {sketch_bits}
 signature_replay.capacity = 4_096
 foreign_turns.capacity = 4_096
@@ -36,14 +37,16 @@ accounts.capacity = 4_096
 """
 
 
-def config_dir(folder: Path, sketch_bits: int = 18) -> Path:
+def config_dir(folder: Path, sketch_bits: int = 18, tick_ms: int = 60_000) -> Path:
     folder.mkdir()
-    (folder / "detectors.toml").write_text(DETECTORS.format(sketch_bits=sketch_bits))
+    (folder / "detectors.toml").write_text(DETECTORS.format(sketch_bits=sketch_bits, tick_ms=tick_ms))
+    if tick_ms > 60_000:
+        (folder / "pipeline.toml").write_text(f"stream.max_skew_ms = {tick_ms}\n")
     return folder
 
 
-def quick_config(folder: Path, sketch_bits: int = 18) -> Config:
-    return load_config(config_dir(folder, sketch_bits))
+def quick_config(folder: Path, sketch_bits: int = 18, tick_ms: int = 60_000) -> Config:
+    return load_config(config_dir(folder, sketch_bits, tick_ms))
 
 
 def campaign_lines() -> list[bytes]:

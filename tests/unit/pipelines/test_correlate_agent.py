@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,6 +13,7 @@ import pytest
 
 from pipelines.correlate import correlator as module
 from pipelines.correlate.correlator import Correlator
+from pipelines.correlate.pace import SHARE
 from pipelines.correlate.sequence import MessageSequence
 from pipelines.correlate.stage import CampaignStage, Message
 
@@ -26,6 +29,8 @@ class Stage:
         self.arrived = asyncio.Event()
         self.arrived.set()
         self.meanwhile: Callable[[int], Awaitable[None]] | None = None
+        self.settled = 0
+        self.settling: Callable[[], None] = lambda: None
 
     async def expected(self) -> int:
         return self.next_offset
@@ -41,6 +46,8 @@ class Stage:
         self.flushes += 1
 
     def settle(self) -> list[Awaitable[Any]]:
+        self.settled += 1
+        self.settling()
         return [self.arrived.wait()]
 
     def forget(self) -> None:
@@ -95,11 +102,11 @@ class Broker:
 
 
 class Rig:
-    def __init__(self, *, end: int = 1_000, once: bool = False) -> None:
+    def __init__(self, *, end: int = 1_000, once: bool = False, steady: Callable[[], float] = time.monotonic) -> None:
         self.stage, self.broker = Stage(), Broker(end)
         log = SimpleNamespace(warning=lambda *_, **__: None)
         self.agent = Correlator(
-            cast(CampaignStage, self.stage), self.broker, MessageSequence(self.broker, log), once=once
+            cast(CampaignStage, self.stage), self.broker, MessageSequence(self.broker, log), once=once, steady=steady
         )
         self.task = asyncio.get_running_loop().create_task(self.agent.run_agent(self.broker))
 
@@ -267,5 +274,82 @@ def test_few_messages_settle_after_a_moment_and_many_at_once(count: int) -> None
         await rig.until(lambda: rig.agent.acknowledged == count)
         await rig.agent.commit()
         assert rig.broker.group == count
+
+    play(scenario)
+
+
+class Dear:
+    """A clock that stands still, but for a state whose writing takes `took` seconds."""
+
+    def __init__(self, took: float) -> None:
+        self.now, self.took = 100.0, took
+
+    def __call__(self) -> float:
+        return self.now
+
+    def write(self) -> None:
+        self.now += self.took
+
+
+def test_a_state_that_is_dear_to_write_is_written_rarely() -> None:
+    async def scenario() -> None:
+        clock = Dear(took=0.9)
+        rig = Rig(steady=clock)
+        rig.stage.settling = clock.write
+        rig.broker.deliver(0)
+        await rig.until(lambda: rig.agent.acknowledged == 1)
+        # The next one is due in half a minute, however much comes until then.
+        count = 3 * module._SETTLE_MESSAGES
+        rig.broker.deliver(*range(1, count))
+        await rig.until(lambda: len(rig.stage.handled) == count)
+        await rig.quiet()
+        await rig.agent.commit()
+        assert (rig.stage.settled, rig.broker.group) == (1, 1)
+        clock.now += 0.9 / SHARE
+        rig.broker.deliver(count)
+        await rig.until(lambda: rig.agent.acknowledged == count + 1)
+        assert rig.stage.settled == 2
+
+    play(scenario)
+
+
+def test_what_waits_to_be_written_is_written_before_the_app_stops() -> None:
+    partition: contextvars.ContextVar[str] = contextvars.ContextVar("partition", default="none")
+
+    async def scenario() -> None:
+        clock, seen = Dear(took=0.9), []
+
+        def settle() -> None:
+            clock.write()
+            seen.append(partition.get())
+
+        # The store finds the current partition in the context of the agent.
+        partition.set("evidence-0")
+        rig = Rig(steady=clock)
+        partition.set("none")
+        rig.stage.settling = settle
+        rig.broker.deliver(0)
+        await rig.until(lambda: rig.agent.acknowledged == 1)
+        rig.broker.deliver(1, 2)
+        await rig.until(lambda: len(rig.stage.handled) == 3)
+        await asyncio.sleep(0)
+        await rig.agent.drain()
+        assert (rig.broker.group, seen) == (3, ["evidence-0"] * 2)
+
+    play(scenario)
+
+
+def test_the_next_owner_begins_to_write_at_once() -> None:
+    async def scenario() -> None:
+        clock = Dear(took=0.9)
+        rig = Rig(steady=clock)
+        rig.stage.settling = clock.write
+        rig.broker.deliver(0)
+        await rig.until(lambda: rig.agent.acknowledged == 1)
+        await rig.agent.revoked()
+        rig.stage.next_offset = 0
+        rig.broker.deliver(0, 1)
+        await rig.until(lambda: rig.agent.acknowledged == 3)
+        assert rig.stage.settled == 2
 
     play(scenario)
