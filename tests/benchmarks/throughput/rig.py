@@ -63,8 +63,8 @@ class Rig:
         self._runs += 1
         return f"{self.prefix}g{self._runs}"
 
-    def config(self, group: str) -> Path:
-        """A config directory for the worker: defaults but for topics and group."""
+    def config(self, group: str, detectors: str = "") -> Path:
+        """A config directory for the worker: defaults but for topics and group, and what `detectors` says."""
         folder = self.work / group
         folder.mkdir()
         # No group takes over what another one knows.
@@ -73,6 +73,7 @@ class Rig:
         (folder / "pipeline.toml").write_text(
             f'[kafka]\nbootstrap = "{self.broker.bootstrap}"\ngroup = "{group}"\n[kafka.topics]\n{names}\n'
         )
+        (folder / "detectors.toml").write_text(detectors)
         return folder
 
     def _start(self, name: str, seconds: float, group: str) -> tuple[subprocess.Popen[bytes], Path]:
