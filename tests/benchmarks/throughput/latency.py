@@ -275,6 +275,7 @@ def at_half_load(
         RunError: see :meth:`LiveRun.measure`.
     """
     times = load_config(None).detectors.elicitation.account_requests
+    work.mkdir(parents=True, exist_ok=True)
     lines = work / "live.lines"
     events = int(rate * (_WARM_S + seconds + _SPARE_S))
     save_lines(lines, harvested(events, ACCOUNTS, chars, seed=2, every=EVERY, times=times))

@@ -54,7 +54,7 @@ def feed(bootstrap: str, topics: dict[str, str], lines: Path, rate: float, out: 
                 if ended:
                     break
                 now = time.time()
-                producer.send(topics[role.decode()], _at(value, int(now * 1000)), key=key)
+                producer.send(topics[role.decode()], at_time(value, int(now * 1000)), key=key)
                 sent += 1
                 if role == b"requests" and not again:
                     sent_at.append(now)
@@ -64,7 +64,7 @@ def feed(bootstrap: str, topics: dict[str, str], lines: Path, rate: float, out: 
     out.write_bytes(sent_at.tobytes())
 
 
-def _at(value: bytes, ts: int) -> bytes:
+def at_time(value: bytes, ts: int) -> bytes:
     """The event with another time."""
     head, mark, rest = value.partition(_TS)
     return b"%b%b%d%b" % (head, mark, ts, rest[_TS_DIGITS:])

@@ -40,13 +40,21 @@ class Rig:
         send(broker.bootstrap, self.topics, lines)
         (work / "events.jsonl").write_bytes(b"".join(value + b"\n" for _, _, value in lines))
 
-    def time(self, name: str, seconds: float) -> Timing:
+    def time(self, name: str, seconds: float, *, detectors: str = "") -> Timing:
         """One run of a contender, stopped after `seconds` where it is not done before.
 
+        `detectors` is what the worker's config says beside the defaults.
+
         Raises:
-            RunError: it ended with an error, or not at all.
+            RunError: it ended with an error, or not at all, or did nothing.
         """
-        return stopwatch.timing(self._finish(*self._start(name, seconds, self.group()), seconds))
+        group = self.group()
+        self.config(group, detectors)
+        marks = self._finish(*self._start(name, seconds, group), seconds)
+        try:
+            return stopwatch.timing(marks)
+        except ValueError as error:
+            raise RunError(str(error)) from error
 
     def time_workers(self, count: int, seconds: float) -> float:
         """Events a second of `count` workers of one group while all of them were at work.
