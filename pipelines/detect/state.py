@@ -20,8 +20,9 @@ from schemas.evidence import Watermark
 # never so rarely that a crash repeats more than this.
 _SHARE: Final = 0.03
 _LONGEST_S: Final = 60.0
-# Telling may take more of the time of a worker that has read all there is, for it would wait else.
-_IDLE_SHARE: Final = 0.25
+# Telling may take more of the time of a worker that is not behind by so many records; it would wait for new ones else.
+_IDLE_SHARE: Final = 0.5
+_BACKLOG: Final = 2_000
 # Rows that wait in memory to be told.
 _MOST_HELD: Final = 50_000
 
@@ -207,7 +208,7 @@ class PartitionState:
         """Can results become readable before the next checkpoint, and is there time for that?"""
         if self.retelling is not None or not self.said or not self._can_tell:
             return False
-        share = _SHARE if self.merge.behind else _IDLE_SHARE
+        share = _SHARE if self.merge.behind > _BACKLOG else _IDLE_SHARE
         return self._held >= _MOST_HELD or now - self._told_at >= self._telling_s * partitions / share
 
     @property
