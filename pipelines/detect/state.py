@@ -191,7 +191,7 @@ class PartitionState:
         return bool(self.said or self.letters or self.to_commit())
 
     def is_due(self, now: float, every_s: float, partitions: int) -> bool:
-        """Is it time for a checkpoint? At once where nothing more is to come.
+        """Is it time for a checkpoint? At once where there was none, and where nothing more is to come.
 
         Args:
             now: steady clock, seconds.
@@ -202,7 +202,9 @@ class PartitionState:
             return False
         wait = max(every_s, min(self._took_s * partitions / _SHARE, _LONGEST_S)) if every_s else 0.0
         full = len(self.cuts) >= MOST_CUTS or (self._held >= _MOST_HELD and not self._can_tell)
-        return self.idle or self._flushed or full or now - self._written_at >= wait
+        # Nothing can be told before there is a state for it to stand on.
+        first = bool(self.said) and not self.checkpoint.based
+        return self.idle or self._flushed or first or full or now - self._written_at >= wait
 
     def is_tellable(self, now: float, partitions: int) -> bool:
         """Can results become readable before the next checkpoint, and is there time for that?"""

@@ -26,7 +26,7 @@ from tests.integration.stream_traffic import traffic
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-# Every tick is a checkpoint here, and small sketches have few blocks.
+# Small sketches have few blocks.
 _SMALL_SKETCHES = """
 [template_family]
 sketch_bits = 18
@@ -98,7 +98,13 @@ def deployment(broker: Broker, directory: Path, events: list[Event]) -> Stream:
     producer = make_producer(KafkaSettings(bootstrap=topics.bootstrap))
     producer.send(topics["requests"], b"not json", partition=1)
     producer.close()
-    return Stream(topics, directory, checkpoint_ms=0, poll_records=100, detectors=_SMALL_SKETCHES)
+    return Stream(topics, directory, checkpoint_ms=5_000, poll_records=100, detectors=_SMALL_SKETCHES)
+
+
+def checkpoint_every(stream: Stream, milliseconds: int) -> None:
+    """From the next worker on; 0 is at every tick."""
+    pipeline = stream.config / "pipeline.toml"
+    pipeline.write_text(re.sub(r"checkpoint_ms = \d+", f"checkpoint_ms = {milliseconds}", pipeline.read_text()))
 
 
 def offsets(stream: Stream) -> dict[tuple[str, int], int]:
@@ -127,11 +133,11 @@ def never_disturbed(stream: Stream) -> None:
 
 
 def killed_again_and_again(stream: Stream) -> None:
+    checkpoint_every(stream, 0)
     for step, call in [("tick", 12), ("state", 60), ("commit", 6)]:
         kill_in(stream, step, call)
     # From here on no state is written before the end: what is told stands on an older and older one.
-    pipeline = stream.config / "pipeline.toml"
-    pipeline.write_text(pipeline.read_text().replace("checkpoint_ms = 0", "checkpoint_ms = 600_000"))
+    checkpoint_every(stream, 600_000)
     for step, call in [("offsets", 6), ("commit", 9)]:
         kill_in(stream, step, call)
     kill_at_random(stream, random.Random(5))
@@ -140,7 +146,9 @@ def killed_again_and_again(stream: Stream) -> None:
 
 
 def killed_and_without_memory(stream: Stream) -> None:
+    checkpoint_every(stream, 0)
     kill_in(stream, "commit", 12)
+    checkpoint_every(stream, 5_000)
     stream.once("detect", fault=_SHORT_SESSION + _FORGETFUL, timeout=_PATIENCE_S)
 
 

@@ -89,7 +89,6 @@ class TellingRig(Rig):
         fill(self, 25)
         self.source.assign(0)
         self.step()
-        self.loop.finish()
         assert self.checkpoints == 1
         assert [tick for tick, _ in self.ticks] == [1_000, 2_000]
 
@@ -129,12 +128,18 @@ def test_what_was_told_is_not_said_again_by_whoever_takes_over() -> None:
     assert [mark.ts for mark in active] == [0, 4_000], "the campaign stage is not told an earlier time than before"
 
 
-def test_before_the_first_checkpoint_nothing_is_told() -> None:
+def test_the_first_ticks_bring_the_state_on_which_the_next_ones_are_told() -> None:
     rig = TellingRig()
-    fill(rig, 25)
+    fill(rig, 5)
     rig.source.assign(0)
-    rig.step(3, seconds=0.1)
-    assert not rig.ticks, "there is no state on which it would stand"
+    rig.step()
+    assert not rig.checkpoints, "no tick is closed"
+    fill(rig, 20, start=5)
+    rig.step(2, seconds=0.1)
+    assert (len(rig.ticks), rig.checkpoints) == (2, 1)
+    fill(rig, 25, start=25)
+    rig.step(seconds=0.1)
+    assert (len(rig.ticks), rig.checkpoints) == (4, 1)
 
 
 def test_another_config_says_what_it_finds_itself() -> None:
@@ -205,7 +210,6 @@ def test_so_many_cuts_at_most_are_told_on_one_state() -> None:
     fill(rig, 25)
     rig.source.assign(0)
     rig.step()
-    rig.loop.finish()
     for number in range(MOST_CUTS + 5):
         rig.source.event("requests", 0, request(f"x{number}", 3_000 + number * TICK_MS))
         rig.source.event("responses", 0, response(f"y{number}", 3_000 + number * TICK_MS))
