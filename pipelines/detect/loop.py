@@ -226,7 +226,7 @@ class DetectLoop:
                 state = self._start(number, firsts, opened[number] if kept is None else kept.checkpoint)
             self._states[number] = state
             for partition in state.topic_partitions:
-                if not self._read_from(partition, state.offsets[partition[0]].position, firsts):
+                if not self._read_from(partition, state.next_offset(partition[0]), firsts):
                     dropped.add(partition)
         for gone in self._suspended.values():
             gone.checkpoint.close()

@@ -103,6 +103,11 @@ class PartitionState:
             self.cuts.append(Cut(self.closed, positions, self.control_at))
             self._say(outputs)
 
+    def next_offset(self, topic: str) -> int:
+        """Where reading of a topic goes on."""
+        given = self.offsets[topic].position
+        return given if self.retelling is None else max(given, self.retelling.read.get(topic, given))
+
     def next_cut(self) -> Cut | None:
         """Give the lane what was in the next cut that an earlier owner told; None while that is not read whole.
 

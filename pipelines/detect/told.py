@@ -83,11 +83,13 @@ class Retelling:
     Attributes:
         cuts: those that are left.
         held: events that wait for their cut.
+        read: offset after the last record taken, by topic.
     """
 
     def __init__(self, cuts: Sequence[Cut]) -> None:
         self.cuts = list(cuts)
         self.held = 0
+        self.read: dict[str, int] = {}
         self._done = 0
         self._pieces: dict[int, list[Piece]] = {}
         # A position that a cut does not have is of a topic that was added since: nothing of it was in the cuts.
@@ -96,6 +98,7 @@ class Retelling:
 
     def take(self, piece: Piece) -> None:
         """Take what was read of a topic; offsets ascend from one call to the next."""
+        self.read[piece.topic] = piece.position
         bounds = self._bounds.get(piece.topic, np.zeros(len(self.cuts) + self._done, np.int64))
         # The cut of a record is the first one whose position is behind it.
         places = np.searchsorted(bounds, piece.offsets, side="right")

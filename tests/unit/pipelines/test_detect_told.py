@@ -220,7 +220,9 @@ def test_so_many_cuts_at_most_are_told_on_one_state() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_killed_anywhere_with_late_events_everything_is_said_once_and_the_state_knows_it(data: st.DataObject) -> None:
+def test_killed_or_moved_anywhere_with_late_events_everything_is_said_once_and_the_state_knows_it(
+    data: st.DataObject,
+) -> None:
     rig = TellingRig()
     rig.begin()
     rig.source.unread_at_once = data.draw(st.integers(1, 30), label="records a poll")
@@ -234,8 +236,12 @@ def test_killed_anywhere_with_late_events_everything_is_said_once_and_the_state_
             rig.source.event(topic, 0, event(f"e{sent}", max(now - late, 0)))
             sent += 1
         rig.step(data.draw(st.integers(1, 3)), seconds=data.draw(st.sampled_from([0.05, 0.4, 2.0, 9.0])))
-        if data.draw(st.booleans(), label="killed"):
-            rig.take_over()
+        match data.draw(st.sampled_from(["nothing", "kill", "kill", "rebalance"])):
+            case "kill":
+                rig.take_over()
+            case "rebalance":
+                rig.source.revoke()
+                rig.source.assign(0)
     drain(rig)
     assert rig.ticks == rig.lane.said
     assert len(rig.ids) == len(set(rig.ids)) == 50 + sent
