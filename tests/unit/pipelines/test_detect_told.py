@@ -179,6 +179,23 @@ def test_a_partition_that_comes_back_is_as_it_was_left_only_if_nobody_has_told_a
         assert (rig.lane is lane) is not others
 
 
+def test_a_rebalance_while_records_wait_for_their_cut_reads_on_behind_them() -> None:
+    rig = TellingRig()
+    rig.begin()
+    fill(rig, 25, start=25)
+    rig.step(seconds=0.1)
+    rig.take_over()
+    rig.source.unread_at_once = 8
+    rig.step(seconds=0.1)
+    assert rig.loop.pending, "the cut is not read whole"
+    rig.source.revoke()
+    rig.source.assign(0)
+    rig.step(seconds=0.1)
+    drain(rig)
+    assert rig.ticks == rig.lane.said
+    assert len(rig.ids) == len(set(rig.ids)) == 100
+
+
 def test_a_ban_counts_in_the_tick_in_which_it_counted_the_first_time() -> None:
     rig = TellingRig()
     rig.begin()
