@@ -167,7 +167,7 @@ class LiveRun(Struct, frozen=True, kw_only=True):
                 if process is not None:
                     stop(process, 60.0)
         sent = np.frombuffer((work / "sent").read_bytes())
-        closed = msgspec.json.decode((work / "closed").read_bytes(), type=list[tuple[int, int, float]])
+        closed = msgspec.json.Decoder(tuple[int, int, float]).decode_lines((work / "closed").read_bytes())
         causes = dict(zip(_ROLES, harvester_causes(sent.tolist(), times), strict=True))
         outputs.close()
         kinds: dict[str, Any] = {}

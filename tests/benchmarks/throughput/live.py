@@ -71,26 +71,25 @@ def at_time(value: bytes, ts: int) -> bytes:
 
 
 def worker(config: Path, out: Path) -> None:
-    """`distillwatch detect`; which partition closed which tick when (seconds since the epoch) is in `out`."""
+    """`distillwatch detect`; a line of `out` has a partition, a tick that it closed, and the time (epoch seconds)."""
     from detectors.engine import Lane
     from pipelines.cli import main
     from schemas.evidence import Watermark
 
-    closed: list[tuple[int, int, float]] = []
     close_until = Lane.close_until
 
     def timed(self: Lane, watermark: int) -> Iterator[Any]:
         for output in close_until(self, watermark):
             mark = output.evidence[-1]
             if isinstance(mark, Watermark):
-                closed.append((mark.source, output.tick, time.time()))
+                closed.write(msgspec.json.encode((mark.source, output.tick, time.time())) + b"\n")
             yield output
 
     Lane.close_until = timed  # type: ignore[method-assign]
     sys.argv = ["distillwatch", "detect", "--config", str(config)]
-    code = main()
-    out.write_bytes(msgspec.json.encode(closed))
-    sys.exit(code)
+    # Unbuffered: a worker that does not stop in its time is ended where it stands.
+    with out.open("wb", buffering=0) as closed:
+        sys.exit(main())
 
 
 def parse() -> None:
