@@ -21,7 +21,7 @@ from schemas.evidence import Watermark
 _SHARE: Final = 0.03
 _LONGEST_S: Final = 60.0
 # Telling may take more of the time of a worker that is not behind by so many records; it would wait for new ones else.
-_IDLE_SHARE: Final = 0.5
+_IDLE_SHARE: Final = 0.25
 _BACKLOG: Final = 2_000
 # Rows that wait in memory to be told.
 _MOST_HELD: Final = 50_000
