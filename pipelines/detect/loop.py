@@ -13,12 +13,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipelines.detect.changelog import Head
 from pipelines.detect.checkpoint import Checkpoint
 from pipelines.detect.control import Control
 from pipelines.detect.intake import Intake
-from pipelines.detect.merge import PartitionMerge, TopicReader, same_partition
-from pipelines.detect.offsets import PendingOffsets
+from pipelines.detect.merge import same_partition
 from pipelines.detect.ports import (
     Change,
     Changelog,
@@ -30,8 +28,9 @@ from pipelines.detect.ports import (
     TopicPartition,
 )
 from pipelines.detect.state import PartitionState
+from pipelines.detect.takeover import Takeover
 from pipelines.detect.tallies import Counters, Tallies
-from pipelines.detect.told import Cut, Piece
+from pipelines.detect.told import Piece
 from pipelines.errors import Failure
 from pipelines.kafka_io import partition_of
 from pipelines.settings import StreamSettings
@@ -83,7 +82,6 @@ class DetectLoop:
         self._intake = intake
         self._topics = frozenset(topics)
         self._builder = builder
-        self._new_lane = new_lane
         self._changelog = changelog
         self._config = config
         self._log = log
@@ -96,6 +94,16 @@ class DetectLoop:
         self._started = False
         self.counters = Counters()
         self.tallies = Tallies()
+        self._takeover = Takeover(
+            source=source,
+            topics=self._topics,
+            new_lane=new_lane,
+            settings=settings,
+            steady=steady,
+            log=log,
+            counters=self.counters,
+            tallies=self.tallies,
+        )
 
     def step(self) -> None:
         """One round: what is read is decided on as far as its ticks are closed, and made durable.
@@ -238,65 +246,11 @@ class DetectLoop:
         return committed == kept.committed and self._source.notes(kept.topic_partitions) == kept.notes
 
     def _start(self, number: int, firsts: Mapping[TopicPartition, int], checkpoint: Checkpoint) -> PartitionState:
-        partitions = [(topic, number) for topic in sorted(self._topics)]
-        committed = self._source.committed(partitions)
-        lane, head, cuts = self._lane(number, checkpoint, {topic: committed[topic, number] for topic in self._topics})
-        known_ends = self._source.refresh_ends(partitions)
-        closed = 0 if head is None else head.closed
-        readers, offsets = {}, {}
-        for partition in partitions:
-            known = None if head is None else head.topics.get(partition[0])
-            position = committed[partition]
-            if position is None:
-                position = self._next_read(partition, firsts)
-            reader = readers[partition[0]] = TopicReader(position=position, end=self._source.end(partition))
-            offsets[partition[0]] = PendingOffsets(position, known=known)
-            if known is not None and known.newest is not None:
-                # As if it had been read just now, so that it holds the watermark for the idle time. What waits for
-                # its tick is read again, so the topic has shown no time behind the last closed tick.
-                reader.newest = min(known.newest, closed) if closed else None
-                reader.last_read = self._steady()
-        merge = PartitionMerge(
-            readers,
-            idle_close_s=self._settings.idle_close_ms / 1000,
-            max_skew_ms=self._settings.max_skew_ms,
-            max_pending=self._settings.max_pending_events,
-        )
-        if cuts and known_ends and any(at > readers[topic].end for topic, at in cuts[-1].positions.items()):
-            self._log.error("what was told cannot be read again, and is told anew", partition=number)
-            cuts = []
-        state = PartitionState(
-            number,
-            lane,
-            merge,
-            offsets,
-            committed,
-            checkpoint,
-            notes=self._source.notes(partitions),
-            began=self._steady(),
-            closed=closed,
-            cuts=cuts,
-        )
-        self._offer_control(state, cuts[0].control if cuts else self._control.position)
+        state = self._takeover.start(number, checkpoint, lambda one: self._next_read(one, firsts))
+        first = state.retelling.cuts[0].control if state.retelling is not None else self._control.position
+        self._offer_control(state, first)
         state.activate()
         return state
-
-    def _lane(
-        self, number: int, checkpoint: Checkpoint, committed: Mapping[str, int | None]
-    ) -> tuple[Lane, Head | None, list[Cut]]:
-        """The lane of a partition with the state of its last checkpoint, or a fresh one; and what was told since."""
-        lane, began = self._new_lane(number), self._steady()
-        self._log.info("reading the state of a partition", partition=number)
-        restored = checkpoint.restore(lane, committed)
-        facts = {"partition": number, "records": restored.records, "bytes": restored.bytes}
-        if restored.damage is not None:
-            self.counters.lost_states += 1
-            self._log.error("the state cannot be used; the partition starts without one", why=restored.damage, **facts)
-            return self._new_lane(number), None, []
-        seconds = self._steady() - began
-        self.tallies.restored(restored.records, restored.bytes, seconds)
-        self._log.info("state taken over", seconds=round(seconds, 3), told=len(restored.cuts), **facts)
-        return lane, restored.head, restored.cuts
 
     def _read_from(self, partition: TopicPartition, offset: int, firsts: Mapping[TopicPartition, int]) -> bool:
         """Let reading go on at `offset`; whether this poll's records of the partition do that already.
