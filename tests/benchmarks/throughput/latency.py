@@ -26,7 +26,7 @@ from pipelines.config import load_config
 from pipelines.kafka_io import make_consumer, partition_of
 from pipelines.settings import KafkaSettings
 from schemas.alerts import ALERT_DECODER, SIGNAL_DECODER, Signal
-from tests.benchmarks.throughput.live import save_lines
+from tests.benchmarks.throughput.live import BEGUN, save_lines
 from tests.benchmarks.throughput.rig import Rig, RunError, cpu_seconds
 from tests.benchmarks.throughput.traffic import harvested
 
@@ -152,6 +152,7 @@ class LiveRun(Struct, frozen=True, kw_only=True):
                 [*me, "feed", *self._feed_options(broker, rig, lines), "--out", str(work / "sent")],
                 log=work / "feed.log",
             )
+            _await_log(work / "feed.log", BEGUN, feed)
             outputs.read_for(self.warm_s)
             began, cpu = time.time(), self._cpu(worker, broker)
             outputs.read_for(self.seconds)

@@ -21,6 +21,9 @@ from tests.benchmarks.throughput.traffic import Line
 
 _SLICE_S: Final = 0.01
 _TS: Final = b'"ts":'
+BEGUN: Final = "sending"
+"""What `feed` writes to stderr once it sends."""
+
 _TS_DIGITS: Final = 13  # epoch milliseconds, this century
 
 
@@ -44,6 +47,7 @@ def feed(bootstrap: str, topics: dict[str, str], lines: Path, rate: float, out: 
     producer = ConfirmedProducer(make_producer(KafkaSettings(bootstrap=bootstrap)))
     sent_at, sent, again = array("d"), 0, False
     began = time.monotonic()
+    sys.stderr.write(f"{BEGUN}\n")
     while not ended:
         with lines.open("rb") as file:
             for line in file:
