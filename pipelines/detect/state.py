@@ -208,7 +208,7 @@ class PartitionState:
         wait = max(every_s, min(self._took_s * partitions / _SHARE, _LONGEST_S)) if every_s else 0.0
         full = len(self.cuts) >= MOST_CUTS or (self._held >= _MOST_HELD and not self._can_tell)
         # Nothing can be told before there is a state for it to stand on.
-        first = bool(self.said) and not self.checkpoint.based
+        first = bool(self.said) and not self._has_base
         return self.idle or self._flushed or first or full or now - self._written_at >= wait
 
     def is_tellable(self, now: float, partitions: int) -> bool:
@@ -219,10 +219,13 @@ class PartitionState:
         return self._held >= _MOST_HELD or now - self._told_at >= self._telling_s * partitions / share
 
     @property
+    def _has_base(self) -> bool:
+        # What was told stands beside an offset; a partition that was empty at first has a state and no offset.
+        return self.checkpoint.based and any(offset is not None for offset in self.committed.values())
+
+    @property
     def _can_tell(self) -> bool:
-        # What was told stands beside an offset.
-        committed = any(offset is not None for offset in self.committed.values())
-        return self.checkpoint.based and committed and not self._flushed and len(self.cuts) < MOST_CUTS
+        return self._has_base and not self._flushed and len(self.cuts) < MOST_CUTS
 
     def tell(self, steady: Clock) -> bool:
         """Make what is said readable on top of the last checkpoint; False where the group takes no offsets now."""

@@ -115,6 +115,16 @@ def test_a_closed_tick_is_told_at_once_and_its_state_later() -> None:
     assert TOLD not in rig.changelog.state[0]
 
 
+def test_a_partition_that_was_empty_at_first_does_not_wait_for_a_checkpoint_either() -> None:
+    rig = TellingRig()
+    rig.source.assign(0)
+    rig.step(4, seconds=1.5)
+    assert rig.checkpoints == 1, "it is idle, and has nothing to commit"
+    fill(rig, 25)
+    rig.step(2, seconds=0.1)
+    assert [tick for tick, _ in rig.ticks] == [1_000, 2_000]
+
+
 def test_what_was_told_is_not_said_again_by_whoever_takes_over() -> None:
     rig = TellingRig()
     rig.begin()
