@@ -74,12 +74,13 @@ class TransactionalProducer:
     def flush(self) -> None:
         """Nothing: a transaction is complete when it is committed."""
 
-    def commit(self, offsets: Mapping[tuple[str, int], int], group: Any) -> bool:
+    def commit(self, offsets: Mapping[tuple[str, int], int], group: Any, note: str = "") -> bool:
         """Commit what was sent, and the offsets of the consumer group with it.
 
         Args:
             offsets: next offset by topic and partition; may be empty.
             group: kafka-python's metadata of the consumer; the broker refuses a member that is not of today.
+            note: is committed beside each of these offsets.
 
         Returns:
             False where nothing was written, because the group is in a rebalance or has given the partition away.
@@ -99,7 +100,7 @@ class TransactionalProducer:
         try:
             self._begin()
             if offsets:
-                wanted = {TopicPartition(*one): OffsetAndMetadata(offset, "", -1) for one, offset in offsets.items()}
+                wanted = {TopicPartition(*one): OffsetAndMetadata(offset, note, -1) for one, offset in offsets.items()}
                 _within(_OFFSETS_S, lambda: self._producer.send_offsets_to_transaction(wanted, group))
         except KafkaError as error:
             if self._is_fenced(error):

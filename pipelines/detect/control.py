@@ -9,7 +9,6 @@ do not write N of each, and only those not yet covered by its stored position.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 from typing import Final
 
 from pipelines.detect.intake import Intake
@@ -36,6 +35,7 @@ class Control:
 
     Attributes:
         dropped_letters: rejected records that found no room and were not written by this worker.
+        position: offset after the last record read.
     """
 
     def __init__(
@@ -50,26 +50,23 @@ class Control:
         self._source = source
         self._intake = intake
         self._partitions = partitions
-        self._history: deque[ControlEvent] = deque(maxlen=max_history)
+        self._history: deque[tuple[int, ControlEvent]] = deque(maxlen=max_history)
         self._letters: deque[DeadLetter] = deque()
         self._max_letter_bytes = max_letter_bytes
         self._letter_bytes = 0
         self.dropped_letters = 0
-        self._next = 0
+        self.position = 0
 
-    def poll(self) -> list[ControlEvent]:
-        """New control events."""
-        events: list[ControlEvent] = []
+    def poll(self) -> None:
+        """Read what is new."""
         now_ms = self._intake.now_ms()
         for envelope in self._source.poll():
             admitted = self._intake.admit(envelope, now_ms)
             if isinstance(admitted, DeadLetter):
                 self._keep(admitted)
             elif isinstance(admitted, Enforcement | Release):
-                events.append(admitted)
-            self._next = envelope.next_offset
-        self._history.extend(events)
-        return events
+                self._history.append((envelope.offset, admitted))
+            self.position = envelope.next_offset
 
     def _keep(self, letter: DeadLetter) -> None:
         self._letters.append(letter)
@@ -90,16 +87,20 @@ class Control:
         """The letters are on the broker; remember that beyond a restart."""
         self._letters.clear()
         self._letter_bytes = 0
-        self._source.report(self._next)
+        self._source.report(self.position)
 
-    def history(self, partition: int) -> list[ControlEvent]:
-        """What a new lane of `partition` needs to know, oldest first."""
-        return self.of(partition, self._history)
+    def between(self, partition: int, start: int, end: int) -> list[ControlEvent]:
+        """The events of offsets from `start` and before `end` that concern a lane, oldest first.
 
-    def of(self, partition: int, events: Iterable[ControlEvent]) -> list[ControlEvent]:
-        """The events that concern a lane: every release, and enforcement against its own accounts."""
-        return [
-            event
-            for event in events
-            if isinstance(event, Release) or partition_of(event.account.encode(), self._partitions) == partition
-        ]
+        Those are every release, and enforcement against its own accounts.
+        """
+        found = []
+        for offset, event in reversed(self._history):
+            if offset < start:
+                break
+            if offset < end and self._concerns(event, partition):
+                found.append(event)
+        return found[::-1]
+
+    def _concerns(self, event: ControlEvent, partition: int) -> bool:
+        return isinstance(event, Release) or partition_of(event.account.encode(), self._partitions) == partition

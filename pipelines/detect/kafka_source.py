@@ -70,6 +70,7 @@ class KafkaSource:
         self._rebalances = Rebalances()
         self._ends: dict[TopicPartition, int] = {}
         self._positions: dict[TopicPartition, int] = {}
+        self._notes: dict[TopicPartition, str] = {}
         self._paused_before = False
         consumer.subscribe(topics=list(topics), listener=_listener(self._rebalances))
 
@@ -162,7 +163,13 @@ class KafkaSource:
 
     def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
         """From the group coordinator."""
-        return {partition: self._consumer.committed(_key(partition)) for partition in partitions}
+        found = {one: self._consumer.committed(_key(one), metadata=True) for one in partitions}
+        self._notes.update((one, "" if known is None else known.metadata or "") for one, known in found.items())
+        return {one: None if known is None else int(known.offset) for one, known in found.items()}
+
+    def notes(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, str]:
+        """As the coordinator told them with the offsets."""
+        return {one: self._notes.get(one, "") for one in partitions}
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Read on from `offset`; nothing where the partition was just taken away."""

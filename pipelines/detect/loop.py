@@ -2,7 +2,7 @@
 
 How far a restart goes back: to the last checkpoint. Whoever is given a partition takes its lane's state from the
 changelog and reads on at the offsets committed with it, which lie at the oldest open tick; what was read and is in
-the state already is passed over.
+the state already is passed over. Results are told between checkpoints as well (:mod:`pipelines.detect.told`).
 """
 
 from __future__ import annotations
@@ -13,12 +13,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipelines.detect.changelog import Head
 from pipelines.detect.checkpoint import Checkpoint
-from pipelines.detect.control import Control, ControlEvent
+from pipelines.detect.control import Control
 from pipelines.detect.intake import Intake
-from pipelines.detect.merge import PartitionMerge, TopicReader, same_partition
-from pipelines.detect.offsets import PendingOffsets
+from pipelines.detect.merge import same_partition
 from pipelines.detect.ports import (
     Change,
     Changelog,
@@ -30,7 +28,9 @@ from pipelines.detect.ports import (
     TopicPartition,
 )
 from pipelines.detect.state import PartitionState
+from pipelines.detect.takeover import Takeover
 from pipelines.detect.tallies import Counters, Tallies
+from pipelines.detect.told import Piece
 from pipelines.errors import Failure
 from pipelines.kafka_io import partition_of
 from pipelines.settings import StreamSettings
@@ -56,6 +56,7 @@ class DetectLoop:
         builder: features, once a poll for all lanes.
         new_lane: makes the lane of a partition.
         changelog: state as it was, and where state, ticks and letters go.
+        config: version of what decides.
         settings: idle time, skew, bounds.
         steady: a clock that never goes back, seconds.
         log: a structlog logger.
@@ -71,6 +72,7 @@ class DetectLoop:
         builder: FrameBuilder,
         new_lane: Callable[[int], Lane],
         changelog: Changelog,
+        config: str,
         settings: StreamSettings,
         steady: Clock,
         log: Any,
@@ -80,8 +82,8 @@ class DetectLoop:
         self._intake = intake
         self._topics = frozenset(topics)
         self._builder = builder
-        self._new_lane = new_lane
         self._changelog = changelog
+        self._config = config
         self._log = log
         self._settings = settings
         self._steady = steady
@@ -92,6 +94,16 @@ class DetectLoop:
         self._started = False
         self.counters = Counters()
         self.tallies = Tallies()
+        self._takeover = Takeover(
+            source=source,
+            topics=self._topics,
+            new_lane=new_lane,
+            settings=settings,
+            steady=steady,
+            log=log,
+            counters=self.counters,
+            tallies=self.tallies,
+        )
 
     def step(self) -> None:
         """One round: what is read is decided on as far as its ticks are closed, and made durable.
@@ -116,7 +128,10 @@ class DetectLoop:
         self._take(taken, now)
         if now - self._control_at >= _CONTROL_EVERY_S:
             self._control_at = now
-            self._offer_control(self._control.poll())
+            self._control.poll()
+            for state in self._states.values():
+                if state.retelling is None:
+                    self._offer_control(state, self._control.position)
         for state in self._states.values():
             self._advance(state, now)
         self._write(now)
@@ -155,7 +170,7 @@ class DetectLoop:
     @property
     def pending(self) -> int:
         """Events in open ticks."""
-        return sum(state.lane.pending for state in self._states.values())
+        return sum(state.pending for state in self._states.values())
 
     @property
     def shares(self) -> list[PartitionState]:
@@ -209,71 +224,33 @@ class DetectLoop:
             if number in self._suspended:
                 self._suspended[number].reopen()
             else:
-                opened[number] = Checkpoint(self._changelog, number)
+                opened[number] = Checkpoint(self._changelog, number, self._config)
         for number in sorted(numbers):
             kept = self._suspended.pop(number, None)
-            if kept is not None and self._source.committed(kept.topic_partitions) == kept.committed:
+            if kept is not None and self._is_as_left(kept):
                 state = kept
             else:
                 # Somebody else has read on in between, or this is the first time.
                 state = self._start(number, firsts, opened[number] if kept is None else kept.checkpoint)
             self._states[number] = state
             for partition in state.topic_partitions:
-                if not self._read_from(partition, state.offsets[partition[0]].position, firsts):
+                if not self._read_from(partition, state.next_offset(partition[0]), firsts):
                     dropped.add(partition)
         for gone in self._suspended.values():
             gone.checkpoint.close()
         self._suspended.clear()
         return dropped
 
+    def _is_as_left(self, kept: PartitionState) -> bool:
+        committed = self._source.committed(kept.topic_partitions)
+        return committed == kept.committed and self._source.notes(kept.topic_partitions) == kept.notes
+
     def _start(self, number: int, firsts: Mapping[TopicPartition, int], checkpoint: Checkpoint) -> PartitionState:
-        partitions = [(topic, number) for topic in sorted(self._topics)]
-        committed = self._source.committed(partitions)
-        lane, restored = self._lane(number, checkpoint, {topic: committed[topic, number] for topic in self._topics})
-        self._source.refresh_ends(partitions)
-        closed = 0 if restored is None else restored.closed
-        readers, offsets = {}, {}
-        for partition in partitions:
-            known = None if restored is None else restored.topics.get(partition[0])
-            position = committed[partition]
-            if position is None:
-                position = self._next_read(partition, firsts)
-            reader = readers[partition[0]] = TopicReader(position=position, end=self._source.end(partition))
-            offsets[partition[0]] = PendingOffsets(position, known=known)
-            if known is not None and known.newest is not None:
-                # As if it had been read just now, so that it holds the watermark for the idle time. What waits for
-                # its tick is read again, so the topic has shown no time behind the last closed tick.
-                reader.newest = min(known.newest, closed) if closed else None
-                reader.last_read = self._steady()
-        merge = PartitionMerge(
-            readers,
-            idle_close_s=self._settings.idle_close_ms / 1000,
-            max_skew_ms=self._settings.max_skew_ms,
-            max_pending=self._settings.max_pending_events,
-        )
-        state = PartitionState(number, lane, merge, offsets, committed, checkpoint, began=self._steady(), closed=closed)
-        history = self._control.history(number)
-        if history:
-            state.lane.offer(self._builder.build(history))
+        state = self._takeover.start(number, checkpoint, lambda one: self._next_read(one, firsts))
+        first = state.retelling.cuts[0].control if state.retelling is not None else self._control.position
+        self._offer_control(state, first)
         state.activate()
         return state
-
-    def _lane(
-        self, number: int, checkpoint: Checkpoint, committed: Mapping[str, int | None]
-    ) -> tuple[Lane, Head | None]:
-        """The lane of a partition with the state of its last checkpoint, or a fresh one."""
-        lane, began = self._new_lane(number), self._steady()
-        self._log.info("reading the state of a partition", partition=number)
-        restored = checkpoint.restore(lane, committed)
-        facts = {"partition": number, "records": restored.records, "bytes": restored.bytes}
-        if restored.damage is not None:
-            self.counters.lost_states += 1
-            self._log.error("the state cannot be used; the partition starts without one", why=restored.damage, **facts)
-            return self._new_lane(number), None
-        seconds = self._steady() - began
-        self.tallies.restored(restored.records, restored.bytes, seconds)
-        self._log.info("state taken over", seconds=round(seconds, 3), **facts)
-        return lane, restored.head
 
     def _read_from(self, partition: TopicPartition, offset: int, firsts: Mapping[TopicPartition, int]) -> bool:
         """Let reading go on at `offset`; whether this poll's records of the partition do that already.
@@ -293,13 +270,12 @@ class DetectLoop:
 
     def _take(self, envelopes: Sequence[Envelope], now: float) -> None:
         events: list[Event] = []
-        rows: dict[int, list[int]] = defaultdict(list)
-        read: dict[TopicPartition, tuple[list[int], list[int]]] = {}
+        read: dict[TopicPartition, tuple[list[int], list[int], list[int]]] = {}
         last: dict[TopicPartition, int] = {}
         now_ms = self._intake.now_ms()
         for envelope in envelopes:
             if envelope.source not in read:
-                read[envelope.source] = ([], [])
+                read[envelope.source] = ([], [], [])
                 self._check_place(envelope)
             last[envelope.source] = envelope.next_offset
             state = self._states[envelope.partition]
@@ -313,40 +289,62 @@ class DetectLoop:
                 self.counters.rejected += 1
                 self.tallies.rejected[admitted.reason] += 1
                 continue
-            offsets, times = read[envelope.source]
+            offsets, times, rows = read[envelope.source]
             offsets.append(envelope.offset)
             times.append(admitted.ts)
-            rows[envelope.partition].append(len(events))
+            rows.append(len(events))
             events.append(admitted)
         self.counters.events += len(events)
-        if events:
-            frame = self._builder.build(events)
-            for number, indices in rows.items():
-                self._states[number].lane.offer(frame.take(np.asarray(indices, dtype=np.int64)))
-        for (topic, number), (offsets, times) in read.items():
+        frame = self._builder.build(events) if events else None
+        together: dict[int, list[int]] = defaultdict(list)
+        for (topic, number), (offsets, times, rows) in read.items():
             state = self._states[number]
-            state.note(topic, offsets, times, last[topic, number])
+            if state.retelling is None:
+                state.note(topic, offsets, times, last[topic, number])
+                together[number] += rows
+            else:
+                state.retelling.take(_piece(topic, offsets, times, last[topic, number], frame, rows))
             state.merge.saw(topic, max(times, default=None), now)
             self.tallies.events[topic] += len(times)
             if times and state.idle:
                 state.activate()
+        for number, rows in together.items():
+            if rows and frame is not None:
+                self._states[number].lane.offer(frame.take(np.asarray(rows, dtype=np.int64)))
 
     def _check_place(self, envelope: Envelope) -> None:
         """Count records whose key Kafka's default partitioner would have put elsewhere (one a batch)."""
         if envelope.key is not None and partition_of(envelope.key, self._settings.partitions) != envelope.partition:
             self.counters.misplaced += 1
 
-    def _offer_control(self, events: Sequence[ControlEvent]) -> None:
-        if not events:
-            return
-        for state in self._states.values():
-            own = self._control.of(state.partition, events)
-            if own:
-                state.lane.offer(self._builder.build(own))
-                state.idle = state.idle and state.lane.pending == 0
+    def _offer_control(self, state: PartitionState, end: int) -> None:
+        """Give a lane the control events before an offset that it does not have yet."""
+        events = self._control.between(state.partition, state.control_at, end)
+        state.control_at = end
+        if events:
+            state.lane.offer(self._builder.build(events))
+            state.idle = state.idle and state.lane.pending == 0
+
+    def _retell(self, state: PartitionState, now: float) -> bool:
+        """Go on with what an earlier owner told; False where more of it has to be read first."""
+        while (cut := state.next_cut()) is not None:
+            self._offer_control(state, cut.control)
+            state.close_again(cut)
+        if state.retelling is None:
+            self._offer_control(state, self._control.position)
+            return True
+        if state.merge.silent(now) and self._source.refresh_ends(state.topic_partitions):
+            self._progress(state)
+            if state.merge.silent(now):
+                # Deleted in the meantime, say. What is left of it comes once more.
+                self._log.error("what was told cannot be read again whole", partition=state.partition)
+                state.end_retelling()
+        return False
 
     def _advance(self, state: PartitionState, now: float) -> None:
         self._progress(state)
+        if state.retelling is not None and not self._retell(state, now):
+            return
         state.close(now)
         if state.idle or not state.merge.silent(now):
             return
@@ -374,17 +372,26 @@ class DetectLoop:
             return
         every_s = self._settings.checkpoint_ms / 1000
         for number, state in self._states.items():
+            if state.retelling is not None:
+                continue
             control = self._control.letters() if number == 0 else []
             due = state.unwritten if at_once else state.is_due(now, every_s, len(self._states))
-            if not (control or due):
-                continue
             ticks = [one for one in state.said if not isinstance(one, Watermark)]
             marks, began = len(state.said) - len(ticks), self._steady()
-            if not state.write(self._steady, control):
+            if control or due:
+                done = state.write(self._steady, control)
+            elif state.is_tellable(now, len(self._states)):
+                done = state.tell(self._steady)
+            else:
+                continue
+            if not done:
                 self.counters.refused_commits += 1
                 continue
             self.counters.ticks += len(ticks)
             self.counters.alerts += sum(len(tick.alerts) for tick in ticks)
+            if not (control or due):
+                self.tallies.told(ticks, marks)
+                continue
             self.tallies.wrote(ticks, marks, state.checkpoint.wrote, self._steady() - began)
             if control:
                 self.tallies.reject(control)
@@ -392,8 +399,21 @@ class DetectLoop:
                 self._control.letters_written()
 
     def _pace(self, state: PartitionState, now: float) -> None:
-        ahead = state.merge.ahead(state.lane.pending, now)
+        ahead = state.merge.ahead(state.pending, now)
         if ahead != state.paused:
             self._source.pause([(topic, state.partition) for topic in ahead - state.paused])
             self._source.resume([(topic, state.partition) for topic in state.paused - ahead])
             state.paused = ahead
+
+
+def _piece(
+    topic: str, offsets: Sequence[int], times: Sequence[int], position: int, frame: Any, rows: Sequence[int]
+) -> Piece:
+    place = np.asarray(rows, dtype=np.int64)
+    return Piece(
+        topic,
+        np.asarray(offsets, dtype=np.int64),
+        np.asarray(times, dtype=np.int64),
+        position,
+        frame.take(place) if rows else None,
+    )

@@ -58,13 +58,13 @@ class KafkaWriter:
         """Queue a record of the state changelog; None is a tombstone."""
         self._sender.send(self._topics["detect_state"], value, key=key, partition=self._partition)
 
-    def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
+    def commit(self, offsets: Mapping[TopicPartition, int], note: str) -> bool:
         """End the transaction; False where nothing was written.
 
         Raises:
             DeliveryFailure: see :meth:`pipelines.kafka_transactions.TransactionalProducer.commit`.
         """
-        committed: bool = self._sender.commit(offsets, self._group())
+        committed: bool = self._sender.commit(offsets, self._group(), note)
         return committed
 
     def close(self) -> None:

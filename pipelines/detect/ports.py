@@ -72,6 +72,9 @@ class Member(Protocol):
     def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
         """Committed offsets; None where the group never committed."""
 
+    def notes(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, str]:
+        """What stands beside the offsets that the last :meth:`committed` told; empty where nothing does."""
+
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Read on from `offset`; from the oldest record where there is none so old."""
 
@@ -192,10 +195,10 @@ class Writer(Protocol):
     def put_state(self, key: bytes, value: bytes | None) -> None:
         """Queue a record of the state changelog."""
 
-    def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
+    def commit(self, offsets: Mapping[TopicPartition, int], note: str) -> bool:
         """Make all that was queued durable, with these offsets; False where nothing was, and it is to be queued again.
 
-        Other failures raise.
+        Beside each offset stands the note. Other failures raise.
         """
 
     def close(self) -> None:

@@ -59,14 +59,18 @@ class Tallies(Struct):
 
     def wrote(self, ticks: Iterable[TickOutput], watermarks: int, state: tuple[int, int], seconds: float) -> None:
         """Count a checkpoint: its ticks, the watermarks between them, records and bytes of state, and its time."""
-        self.evidence += watermarks
-        for tick in ticks:
-            self.evidence += len(tick.evidence)
-            self.alerts.update((alert.severity, alert.kind) for alert in tick.alerts)
+        self.told(ticks, watermarks)
         self.checkpoints += 1
         self.records += state[0]
         self.bytes += state[1]
         self.checkpoint_s.append(seconds)
+
+    def told(self, ticks: Iterable[TickOutput], watermarks: int) -> None:
+        """Count ticks that can be read now, and the watermarks between them."""
+        self.evidence += watermarks
+        for tick in ticks:
+            self.evidence += len(tick.evidence)
+            self.alerts.update((alert.severity, alert.kind) for alert in tick.alerts)
 
     def restored(self, records: int, size: int, seconds: float) -> None:
         """Count a state that was taken over."""

@@ -90,6 +90,7 @@ def run_detect(config: Config, *, job: Job) -> None:
             builder=FrameBuilder(detect),
             new_lane=lambda partition: Lane(partition, detect),
             changelog=KafkaChangelog(kafka, topics, group, source.group, log, monitor.beat),
+            config=config.version,
             settings=stream,
             steady=time.monotonic,
             log=log,

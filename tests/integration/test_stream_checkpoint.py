@@ -1,8 +1,9 @@
-"""Kills of the detect worker at every step of its checkpoint, and a damaged state, on a real broker."""
+"""Kills of the detect worker at every step of what it writes, and a damaged state, on a real broker."""
 
 from __future__ import annotations
 
 import random
+import re
 import signal
 import time
 import uuid
@@ -25,7 +26,7 @@ from tests.integration.stream_traffic import traffic
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-# Every tick is a checkpoint here, and small sketches have few blocks.
+# Small sketches have few blocks.
 _SMALL_SKETCHES = """
 [template_family]
 sketch_bits = 18
@@ -40,6 +41,11 @@ capacity = 8192
 _SHORT_SESSION = """
 import pipelines.kafka_io as kafka_io
 kafka_io.SESSION_TIMEOUT_S, kafka_io.HEARTBEAT_S = 3, 1
+"""
+# A backlog is told of now and then; here at every chance.
+_TALKATIVE = """
+import pipelines.detect.state as state
+state._SHARE = 1e9
 """
 _FORGETFUL = """
 import pipelines.detect.state_topic as state_topic
@@ -59,7 +65,7 @@ def killed_at(step: str, call: int) -> str:
         "commit": ("kafka.KafkaProducer", "commit_transaction", True),
     }[step]
     module, name = owner.rsplit(".", 1)
-    return f"""{_SHORT_SESSION}
+    return f"""{_SHORT_SESSION}{_TALKATIVE}
 from {module} import {name} as Owner
 real, calls = Owner.{method}, [0]
 def fatal(self, *args, **kwargs):
@@ -92,7 +98,13 @@ def deployment(broker: Broker, directory: Path, events: list[Event]) -> Stream:
     producer = make_producer(KafkaSettings(bootstrap=topics.bootstrap))
     producer.send(topics["requests"], b"not json", partition=1)
     producer.close()
-    return Stream(topics, directory, checkpoint_ms=0, poll_records=100, detectors=_SMALL_SKETCHES)
+    return Stream(topics, directory, checkpoint_ms=5_000, poll_records=100, detectors=_SMALL_SKETCHES)
+
+
+def checkpoint_every(stream: Stream, milliseconds: int) -> None:
+    """From the next worker on; 0 is at every tick."""
+    pipeline = stream.config / "pipeline.toml"
+    pipeline.write_text(re.sub(r"checkpoint_ms = \d+", f"checkpoint_ms = {milliseconds}", pipeline.read_text()))
 
 
 def offsets(stream: Stream) -> dict[tuple[str, int], int]:
@@ -108,7 +120,7 @@ def kill_in(stream: Stream, step: str, call: int) -> None:
 
 def kill_at_random(stream: Stream, rng: random.Random) -> None:
     """Kill a worker soon after it has its partitions."""
-    with stream.running("detect", fault=_SHORT_SESSION) as worker:
+    with stream.running("detect", fault=_SHORT_SESSION + _TALKATIVE) as worker:
         log = max(stream.directory.glob("detect-*.log"))
         until(lambda: log.read_text().count("state taken over") == 4, seconds=_PATIENCE_S, what="partitions")
         time.sleep(rng.uniform(0.2, 1.0))
@@ -121,7 +133,12 @@ def never_disturbed(stream: Stream) -> None:
 
 
 def killed_again_and_again(stream: Stream) -> None:
-    for step, call in [("tick", 12), ("state", 60), ("offsets", 4), ("commit", 6)]:
+    checkpoint_every(stream, 0)
+    for step, call in [("tick", 12), ("state", 60), ("commit", 6)]:
+        kill_in(stream, step, call)
+    # From here on no state is written before the end: what is told stands on an older and older one.
+    checkpoint_every(stream, 600_000)
+    for step, call in [("offsets", 6), ("commit", 9)]:
         kill_in(stream, step, call)
     kill_at_random(stream, random.Random(5))
     stream.once("detect", fault=_SHORT_SESSION, timeout=_PATIENCE_S)
@@ -129,7 +146,9 @@ def killed_again_and_again(stream: Stream) -> None:
 
 
 def killed_and_without_memory(stream: Stream) -> None:
+    checkpoint_every(stream, 0)
     kill_in(stream, "commit", 12)
+    checkpoint_every(stream, 5_000)
     stream.once("detect", fault=_SHORT_SESSION + _FORGETFUL, timeout=_PATIENCE_S)
 
 
@@ -147,6 +166,8 @@ def test_a_worker_killed_at_every_step_says_what_an_undisturbed_one_says(kafka_b
     assert expected[1]["alerts"]
     assert said(killed) == expected, "nothing is missing, and nothing is there twice"
     assert "cannot be used" not in killed.logs("detect")
+    assert re.search("told=[1-9]", killed.logs("detect")), "what was told was not said again"
+    assert "cannot be read again" not in killed.logs("detect")
     # Transactions leave no offset behind that the undisturbed worker would not have.
     assert offsets(killed) == offsets(undisturbed)
     # And it would be seen here if a state was not taken over.

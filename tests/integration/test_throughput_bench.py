@@ -12,8 +12,10 @@ from jsonschema import Draft202012Validator
 
 from infra.kafka.broker import Broker
 from tests.benchmarks.throughput import accounts
+from tests.benchmarks.throughput.latency import ACCOUNTS, EVERY, LiveRun
+from tests.benchmarks.throughput.live import save_lines
 from tests.benchmarks.throughput.rig import Rig
-from tests.benchmarks.throughput.traffic import traffic
+from tests.benchmarks.throughput.traffic import harvested, traffic
 
 SCHEMA = Path(accounts.__file__).with_name("bench.schema.json")
 
@@ -26,6 +28,20 @@ def test_each_contender_does_every_event(kafka_broker: Broker, tmp_path: Path) -
         took = rig.time(name, 30.0)
         assert took.events == 1_000, name
         assert took.cpu_us > 0
+
+
+def test_a_live_run_splits_the_way_of_every_finding(kafka_broker: Broker, tmp_path: Path) -> None:
+    lines = tmp_path / "lines"
+    save_lines(lines, harvested(4_000, ACCOUNTS, 100, seed=2, every=EVERY, times=2))
+    small = "[elicitation]\naccount_requests = 2\n[template_family]\nsketch_bits = 18\n"
+    run = LiveRun(rate=400, warm_s=1.0, seconds=2.0, detectors=f"tick_ms = 500\n{small}")
+    found = run.measure(kafka_broker, tmp_path / "live", lines)
+    schema = msgspec.json.decode(SCHEMA.read_bytes())
+    Draft202012Validator({"$ref": "#/$defs/live_run", "$defs": schema["$defs"]}).validate(found)
+    for kind in ("signals", "alerts"):
+        assert found[kind]["count"] > 0
+        assert 0 <= found[kind]["p50"]["tick"] <= 500
+        assert found[kind]["p50"]["total"] > found[kind]["p50"]["write"] > 0
 
 
 def test_the_size_run_counts_memory_and_time() -> None:

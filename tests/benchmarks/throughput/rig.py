@@ -40,13 +40,21 @@ class Rig:
         send(broker.bootstrap, self.topics, lines)
         (work / "events.jsonl").write_bytes(b"".join(value + b"\n" for _, _, value in lines))
 
-    def time(self, name: str, seconds: float) -> Timing:
+    def time(self, name: str, seconds: float, *, detectors: str = "") -> Timing:
         """One run of a contender, stopped after `seconds` where it is not done before.
 
+        `detectors` is what the worker's config says beside the defaults.
+
         Raises:
-            RunError: it ended with an error, or not at all.
+            RunError: it ended with an error, or not at all, or did nothing.
         """
-        return stopwatch.timing(self._finish(*self._start(name, seconds, self.group()), seconds))
+        group = self.group()
+        self.config(group, detectors)
+        marks = self._finish(*self._start(name, seconds, group), seconds)
+        try:
+            return stopwatch.timing(marks)
+        except ValueError as error:
+            raise RunError(str(error)) from error
 
     def time_workers(self, count: int, seconds: float) -> float:
         """Events a second of `count` workers of one group while all of them were at work.
@@ -63,8 +71,8 @@ class Rig:
         self._runs += 1
         return f"{self.prefix}g{self._runs}"
 
-    def config(self, group: str) -> Path:
-        """A config directory for the worker: defaults but for topics and group."""
+    def config(self, group: str, detectors: str = "") -> Path:
+        """A config directory for the worker: defaults but for topics and group, and what `detectors` says."""
         folder = self.work / group
         folder.mkdir()
         # No group takes over what another one knows.
@@ -73,6 +81,7 @@ class Rig:
         (folder / "pipeline.toml").write_text(
             f'[kafka]\nbootstrap = "{self.broker.bootstrap}"\ngroup = "{group}"\n[kafka.topics]\n{names}\n'
         )
+        (folder / "detectors.toml").write_text(detectors)
         return folder
 
     def _start(self, name: str, seconds: float, group: str) -> tuple[subprocess.Popen[bytes], Path]:

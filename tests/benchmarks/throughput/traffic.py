@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Final, NamedTuple
 
@@ -30,15 +31,39 @@ def traffic(events: int, accounts: int, chars: int, seed: int) -> list[Line]:
     Account volumes are log-normal, so there are large customers, and none has more than a few per cent.
     """
     rng = Random(seed)
+    text, who = writer(rng), senders(rng, seed, accounts, events // 2)
+    return [line for i, number in enumerate(who) for line in pair(i, number, text(chars), text(ANSWER_CHARS))]
+
+
+def harvested(events: int, accounts: int, chars: int, seed: int, *, every: int, times: int) -> Iterator[Line]:
+    """The same traffic, in which each request of a number that `every` divides asks for what a pattern knows as strong.
+
+    It comes from an account of its own, numbered from `accounts` on, which asks `times` times.
+    """
+    rng = Random(seed)
+    text, who = writer(rng), senders(rng, seed, accounts, events // 2)
+    for i, number in enumerate(who):
+        prompt, answer = text(chars), text(ANSWER_CHARS)
+        if i % every == 0:
+            prompt, number = f"{prompt[: max(chars - len(STRONG) - 1, 0)]} {STRONG}", accounts + i // every // times
+        yield from pair(i, number, prompt, answer)
+
+
+def senders(rng: Random, seed: int, accounts: int, requests: int) -> list[int]:
+    """Which account sends each request."""
+    volumes = np.cumsum(np.random.default_rng(seed).lognormal(0.0, 1.5, accounts)).tolist()
+    return rng.choices(range(accounts), cum_weights=volumes, k=requests)
+
+
+def writer(rng: Random) -> Callable[[int], str]:
+    """Makes texts of a length, in characters, of words as frequent as those of a language."""
     words = ["".join(rng.choices("abcdefghijklmnoprstuvwy", k=rng.randint(2, 10))) for _ in range(20_000)]
     ranks = np.cumsum(1 / (np.arange(len(words)) + 10)).tolist()
-    volumes = np.cumsum(np.random.default_rng(seed).lognormal(0.0, 1.5, accounts)).tolist()
-    who = rng.choices(range(accounts), cum_weights=volumes, k=events // 2)
 
     def text(length: int) -> str:
         return " ".join(rng.choices(words, cum_weights=ranks, k=length // 4))[:length]
 
-    return [line for i, number in enumerate(who) for line in pair(i, number, text(chars), text(ANSWER_CHARS))]
+    return text
 
 
 def pair(i: int, account: int, prompt: str, answer: str) -> tuple[Line, Line]:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter
 
+import msgspec
 import pytest
 
+from pipelines.kafka_io import partition_of
 from schemas.events import Request, Response, decode_event
+from tests.benchmarks.throughput.__main__ import compare
+from tests.benchmarks.throughput.latency import ACCOUNTS, EVERY, Cause, harvester_causes, quantiles, split
+from tests.benchmarks.throughput.live import at_time
 from tests.benchmarks.throughput.models import MODELS
-from tests.benchmarks.throughput.stopwatch import Mark, timing, together
-from tests.benchmarks.throughput.traffic import traffic
+from tests.benchmarks.throughput.rig import RunError
+from tests.benchmarks.throughput.stopwatch import Mark, Timing, timing, together
+from tests.benchmarks.throughput.traffic import STRONG, harvested, traffic
 
 
 def test_the_clock_begins_with_the_first_event_and_does_not_count_the_wait_for_a_late_tick() -> None:
@@ -68,3 +75,75 @@ def test_the_rule_forgets_requests_after_a_minute() -> None:
     assert burst[59] == 1
     assert burst[60] > 1
     assert score({"type": "request", "ts": 60_060, "account": "a"}) == pytest.approx(1 / 60)
+
+
+class FailingRig:
+    """A rig on which one contender fails in its second run."""
+
+    def __init__(self, fails: str) -> None:
+        self.fails = fails
+        self.ran: list[str] = []
+
+    def time(self, name: str, seconds: float) -> Timing:
+        self.ran.append(name)
+        if name == self.fails and self.ran.count(name) == 2:
+            raise RunError("ended with 1:\nTraceback\nOSError: no room")
+        return Timing(1_000, 0.1 * self.ran.count(name), 0.05)
+
+
+def test_the_bench_goes_on_where_a_contender_fails_and_says_why_it_is_absent() -> None:
+    rig = FailingRig("kafka_python_rule_60")
+    only = ["floor", "kafka_python_rule_60", "detect"]
+    options = argparse.Namespace(only=only, runs=3, seconds=1.0)
+    found, absent = compare(rig, options, lambda _: None)  # type: ignore[arg-type]
+    assert set(found) == {"floor", "detect"}
+    assert found["detect"]["events_per_s"] == pytest.approx(5_000), "the median of its three runs"
+    assert absent["kafka_python_rule_60"] == "run 2 of 3: ended with 1: | Traceback | OSError: no room"
+    assert rig.ran.count("kafka_python_rule_60") == 2
+
+
+def test_harvested_traffic_is_the_same_but_for_the_requests_of_harvesters() -> None:
+    lines = list(harvested(2_000, 500, 600, seed=3, every=50, times=4))
+    events = [decode_event(value) for _, _, value in lines]
+    requests = [event for event in events if isinstance(event, Request)]
+    marked = [i for i, one in enumerate(requests) if one.messages and STRONG in str(one.messages[0].content)]
+    assert marked == list(range(0, 1_000, 50))
+    assert [requests[i].account for i in marked] == [f"acct-{500 + number // 4}" for number in range(20)]
+    assert {len(str(request.messages[0].content)) for request in requests if request.messages} == {600}
+    others = [i for i in range(1_000) if i % 50]
+    before = [decode_event(value) for role, _, value in traffic(2_000, 500, 600, seed=3) if role == "requests"]
+    assert [requests[i] for i in others] == [before[i] for i in others]
+
+
+def test_an_event_is_sent_with_the_time_of_its_sending_and_nothing_else_changes() -> None:
+    for _, _, value in traffic(4, 2, 100, seed=1):
+        before, after = decode_event(value), decode_event(at_time(value, 1_800_000_000_123))
+        assert after.ts == 1_800_000_000_123
+        assert msgspec.structs.replace(after, ts=before.ts) == before
+
+
+def test_an_alert_goes_back_to_the_request_that_brought_its_account_to_the_threshold() -> None:
+    sent = [float(i) for i in range(5 * EVERY + 1)]
+    signals, alerts = harvester_causes(sent, times=2)
+    assert {name: cause.sent for name, cause in signals.items()} == {f"r{i}": float(i) for i in range(0, 251, EVERY)}
+    first = f"acct-{ACCOUNTS}"
+    assert signals["r0"].account == signals[f"r{EVERY}"].account == first
+    assert {name: cause.sent for name, cause in alerts.items()} == {
+        first: float(EVERY),
+        f"acct-{ACCOUNTS + 1}": 3.0 * EVERY,
+        f"acct-{ACCOUNTS + 2}": 5.0 * EVERY,
+    }
+
+
+def test_latency_is_the_wait_for_the_end_of_the_tick_for_its_closing_and_for_the_writing() -> None:
+    number = partition_of(b"a", 4)
+    closed = [(number, 10_000, 10.5), ((number + 1) % 4, 10_000, 99.0), (number, 30_000, 30.25)]
+    causes = {"on time": Cause(4.0, "a"), "late": Cause(12.0, "a")}
+    rows = split({"on time": 11.0, "late": 31.0}, causes, closed, 10_000, 4)
+    assert rows.tolist() == [[7_000, 6_000, 500, 500], [19_000, 8_000, 10_250, 750]]
+    assert rows[:, 0].tolist() == rows[:, 1:].sum(axis=1).tolist()
+    found = quantiles(rows)
+    assert found["count"] == 2
+    assert found["p50"] == {"total": 13_000, "tick": 7_000, "close": 5_375, "write": 625}
+    with pytest.raises(RunError, match="no finding"):
+        quantiles(rows[:0])

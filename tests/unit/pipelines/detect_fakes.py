@@ -156,6 +156,7 @@ class FakeSource:
     journal: Journal
     records: dict[TopicPartition, list[tuple[bytes | None, bytes | None]]] = field(default_factory=dict)
     stored: dict[TopicPartition, int] = field(default_factory=dict)
+    noted: dict[TopicPartition, str] = field(default_factory=dict)
     positions: dict[TopicPartition, int] = field(default_factory=dict)
     paused: set[TopicPartition] = field(default_factory=set)
     pending_changes: list[Change] = field(default_factory=list)
@@ -210,6 +211,9 @@ class FakeSource:
 
     def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
         return {one: self.stored.get(one) for one in partitions}
+
+    def notes(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, str]:
+        return {one: self.noted.get(one, "") for one in partitions}
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         self.positions[partition] = offset
@@ -304,7 +308,7 @@ class FakeWriter:
     def put_state(self, key: bytes, value: bytes | None) -> None:
         self._put("state", self.partition, key, value)
 
-    def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
+    def commit(self, offsets: Mapping[TopicPartition, int], note: str) -> bool:
         self._put("commit", dict(offsets))
         self.log.takes()
         if self.log.stuck:
@@ -315,6 +319,7 @@ class FakeWriter:
             return False
         self.log.journal += queued
         self.log.source.stored.update(offsets)
+        self.log.source.noted.update(dict.fromkeys(offsets, note))
         held = self.log.state.setdefault(self.partition, {})
         for entry in queued:
             if entry[0] == "state" and entry[3] is None:
@@ -335,6 +340,7 @@ class Rig:
         self.source = FakeSource(self.journal)
         self.control = FakeControlSource()
         self.changelog = FakeChangelog(self.journal, self.source)
+        self.config = "config"
         self.builder = FakeBuilder()
         self.clock = FakeClock()
         self.lanes: list[FakeLane] = []
@@ -356,6 +362,7 @@ class Rig:
             builder=self.builder,
             new_lane=self._lane,
             changelog=self.changelog,
+            config=self.config,
             settings=self.settings,
             steady=self.clock,
             log=structlog.wrap_logger(structlog.PrintLogger(), processors=[self.told]),

@@ -19,11 +19,12 @@ from pipelines.detect.merge import PartitionMerge, TopicReader
 from pipelines.detect.offsets import PendingOffsets
 from pipelines.detect.outputs import KafkaWriter
 from pipelines.detect.ports import Change, Envelope
+from pipelines.kafka_io import partition_of
 from pipelines.stopping import stop_on_signals
 from schemas.activity import ACTIVITY_DECODER, Activity
 from schemas.alerts import ALERT_DECODER, SIGNAL_DECODER, Alert, Signal
 from schemas.deadletters import DeadLetter
-from schemas.events import Release, encode_event
+from schemas.events import Enforcement, Release, encode_event
 from schemas.evidence import EVIDENCE_DECODER, Watermark
 from tests.unit.pipelines.detect_fakes import ROLES, FakeControlSource, Tick, rows
 
@@ -164,8 +165,24 @@ def test_control_history_is_bounded() -> None:
     source = FakeControlSource([encode_event(Release(ts=ts, model="m")) for ts in range(50)])
     intake = Intake(ROLES, max_bytes=1_000, max_future_s=60, wall=lambda: 100.0)
     control = Control(source, intake, partitions=4, max_history=10)
-    assert len(control.poll()) == 50
-    assert [event.ts for event in control.history(0)] == list(range(40, 50))
+    control.poll()
+    assert control.position == 50
+    assert [event.ts for event in control.between(0, 0, 50)] == list(range(40, 50))
+
+
+def test_control_events_are_given_by_their_offsets_and_to_the_lane_they_concern() -> None:
+    bans = [Enforcement(ts=ts, account=f"a{ts}", action="ban") for ts in range(6)]
+    source = FakeControlSource([encode_event(one) for one in (*bans, Release(ts=6, model="m"))])
+    intake = Intake(ROLES, max_bytes=1_000, max_future_s=60, wall=lambda: 100.0)
+    control = Control(source, intake, partitions=2)
+    control.poll()
+    for partition in (0, 1):
+        own = [ban for ban in bans if partition_of(ban.account.encode(), 2) == partition]
+        assert own
+        assert control.between(partition, 0, 6) == own
+        assert control.between(partition, 0, 7) == [*own, Release(ts=6, model="m")]
+        assert control.between(partition, 2, 4) == [ban for ban in own if 2 <= ban.ts < 4]
+        assert control.between(partition, 5, 2) == []
 
 
 def test_rebalances_come_out_once_and_in_order() -> None:
@@ -195,8 +212,8 @@ class Sent:
     ) -> None:
         self.records.append((topic, key, value, partition))
 
-    def commit(self, offsets: dict[Any, int], group: Any) -> bool:
-        self.commits.append((offsets, group))
+    def commit(self, offsets: dict[Any, int], group: Any, note: str) -> bool:
+        self.commits.append((offsets, group, note))
         return True
 
 
@@ -255,7 +272,7 @@ def test_outputs_go_to_their_topics_under_their_keys() -> None:
     writer.put_tick(Tick(5, [mark], [], [finding], [alert()], [row]))
     writer.put_state(b"head", b"state")
     writer.put_state(b"gone:0", None)
-    assert writer.commit({("requests", 2): 7})
+    assert writer.commit({("requests", 2): 7}, "a note")
     (alerts, signals, activity, evidence, *state) = sent.records
     assert alerts[:2] == ("t.alerts", b"al-1")
     assert ALERT_DECODER.decode(alerts[2] or b"") == alert()
@@ -266,7 +283,7 @@ def test_outputs_go_to_their_topics_under_their_keys() -> None:
     assert (evidence[0], evidence[1], evidence[3]) == ("t.evidence", None, 0)
     assert EVIDENCE_DECODER.decode(evidence[2] or b"") == mark
     assert state == [("t.detect_state", b"head", b"state", 2), ("t.detect_state", b"gone:0", None, 2)]
-    assert sent.commits == [({("requests", 2): 7}, "the member")]
+    assert sent.commits == [({("requests", 2): 7}, "the member", "a note")]
 
 
 def test_a_signal_asks_for_a_stop_and_the_handlers_come_back() -> None:
