@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
 
-from detectors.campaign_state import Campaign, Changes, Cohort, harvests, shard_of
+from detectors.campaign_state import SHARDS, Campaign, Changes, Cohort, harvests, shard_of
 from detectors.evidence_queue import EvidenceQueue
 from detectors.newcomers import NewcomerBook
 from detectors.params import CampaignParams
@@ -54,15 +54,17 @@ class CampaignMemory:
             keys |= {f"campaign:{name}", *(f"named:{name}:{shard_of(account)}" for account in campaign.requests)}
         for name, cohort in self.cohorts.items():
             keys |= {f"cohort:{name}", *(f"members:{name}:{shard_of(account)}" for account in cohort.members)}
-        return {key: self._entry(key) for key in sorted(keys)}
+        shards = _Shards()
+        return {key: self._entry(key, shards) for key in sorted(keys)}
 
     def changed(self) -> dict[str, bytes | None]:
         """The entries that changed since the last call; None for those that are gone."""
         changed, gone = self.changes.take()
-        out: dict[str, bytes | None] = {key: self._entry(key) for key in changed}
+        shards = _Shards()
+        out: dict[str, bytes | None] = {key: self._entry(key, shards) for key in changed}
         return out | dict.fromkeys(gone)
 
-    def _entry(self, key: str) -> bytes:
+    def _entry(self, key: str, shards: _Shards) -> bytes:
         kind, _, rest = key.partition(":")
         if kind == "meta":
             return msgspec.json.encode((self.queue.decided, self.newest, self.merged))
@@ -79,9 +81,9 @@ class CampaignMemory:
         name, _, shard = rest.rpartition(":")
         if kind == "named":
             requests = self.campaigns[name].requests
-            return msgspec.json.encode({a: n for a, n in requests.items() if shard_of(a) == int(shard)})
+            return msgspec.json.encode({a: requests[a] for a in shards.of(kind, name, requests)[int(shard)]})
         members = self.cohorts[name].members
-        return msgspec.json.encode([m for account, m in members.items() if shard_of(account) == int(shard)])
+        return msgspec.json.encode([members[a] for a in shards.of(kind, name, members)[int(shard)]])
 
     def restore(self, state: Mapping[str, bytes]) -> None:
         """Fill an empty memory with entries of :meth:`snapshot`; entries of other kinds are ignored."""
@@ -114,3 +116,22 @@ class CampaignMemory:
             cohort.members = {member.row.account: member for member in members.get(name, [])}
             cohort.harvesting = sum(map(harvests, cohort.members.values()))
         self.cohorts = OrderedDict(sorted(cohorts.items(), key=lambda item: item[1].order))
+
+
+class _Shards:
+    """Which accounts go into which entry of a cohort or campaign, found once for all its entries of one writing.
+
+    Keys are sorted, so the entries of one holder come one after the other, and only the last holder's are kept.
+    """
+
+    def __init__(self) -> None:
+        self._holder = ("", "")
+        self._accounts: list[list[str]] = []
+
+    def of(self, kind: str, name: str, accounts: Iterable[str]) -> list[list[str]]:
+        """Accounts of each shard, in the order in which they are held."""
+        if self._holder != (kind, name):
+            self._holder, self._accounts = (kind, name), [[] for _ in range(SHARDS)]
+            for account in accounts:
+                self._accounts[shard_of(account)].append(account)
+        return self._accounts

@@ -92,7 +92,7 @@ class CampaignCore:
         """Decide on everything that waits, and bring every alert up to date (end of input)."""
         alerts = self._work_off(self._memory.queue.rest())
         for campaign in self._memory.campaigns.values():
-            if campaign.requests_total > campaign.told_requests:
+            if campaign.status != "closed" and campaign.requests_total > campaign.told_requests:
                 alerts += self._tell(campaign, [])
         return alerts
 
