@@ -98,6 +98,7 @@ async def serve(
     """Start the app with cores of `new_core`, stop it when told to or done.
 
     Raises:
+        KafkaError: the broker does not let the app's user see its group or the evidence.
         Failure: the app stopped by itself, or the time of a `once` job came too early.
     """
     log = get_logger("correlate")
@@ -105,6 +106,8 @@ async def serve(
     kafka = config.pipeline.kafka
     progress = GroupProgress(kafka, app_id(config), topic_by_role(kafka.topics)["evidence"], PARTITION)
     try:
+        # A right that is missing is an error here; Faust would try again without end.
+        await asyncio.to_thread(progress.start)
         app, correlator = build_app(config, new_core, progress, once=once, wall=time.time)
         with stop.on_signals():
             log.info("started", once=once)
