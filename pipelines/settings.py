@@ -90,6 +90,12 @@ class StreamSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
         int,
         Meta(ge=1_000, le=86_400_000, description="event time that one topic may run ahead of the others"),
     ] = 60_000
+    max_jump_ms: Annotated[
+        int,
+        Meta(
+            ge=1_000, le=2_592_000_000, description="event time that a few records may run ahead and still be believed"
+        ),
+    ] = 120_000
     max_pending_events: Annotated[
         int,
         Meta(ge=1_000, le=50_000_000, description="events held in open ticks before reading pauses"),

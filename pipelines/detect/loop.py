@@ -31,6 +31,7 @@ from pipelines.detect.ports import (
 )
 from pipelines.detect.state import PartitionState
 from pipelines.detect.tallies import Counters, Tallies
+from pipelines.detect.topic_clock import jump_ms
 from pipelines.errors import Failure
 from pipelines.kafka_io import partition_of
 from pipelines.settings import StreamSettings
@@ -233,17 +234,19 @@ class DetectLoop:
         self._source.refresh_ends(partitions)
         closed = 0 if restored is None else restored.closed
         readers, offsets = {}, {}
+        jump = jump_ms(self._settings.max_jump_ms, self._settings.idle_close_ms)
         for partition in partitions:
             known = None if restored is None else restored.topics.get(partition[0])
             position = committed[partition]
             if position is None:
                 position = self._next_read(partition, firsts)
-            reader = readers[partition[0]] = TopicReader(position=position, end=self._source.end(partition))
+            reader = TopicReader(position=position, end=self._source.end(partition), max_jump_ms=jump)
+            readers[partition[0]] = reader
             offsets[partition[0]] = PendingOffsets(position, known=known)
             if known is not None and known.newest is not None:
                 # As if it had been read just now, so that it holds the watermark for the idle time. What waits for
                 # its tick is read again, so the topic has shown no time behind the last closed tick.
-                reader.newest = min(known.newest, closed) if closed else None
+                reader.clock.resume(min(known.newest, closed) if closed else None)
                 reader.last_read = self._steady()
         merge = PartitionMerge(
             readers,
@@ -309,7 +312,7 @@ class DetectLoop:
             if admitted is None:
                 continue
             if isinstance(admitted, DeadLetter):
-                state.letters.append(admitted)
+                state.reject(admitted)
                 self.counters.rejected += 1
                 self.tallies.rejected[admitted.reason] += 1
                 continue
@@ -326,7 +329,7 @@ class DetectLoop:
         for (topic, number), (offsets, times) in read.items():
             state = self._states[number]
             state.note(topic, offsets, times, last[topic, number])
-            state.merge.saw(topic, max(times, default=None), now)
+            state.merge.saw(topic, times, now)
             self.tallies.events[topic] += len(times)
             if times and state.idle:
                 state.activate()

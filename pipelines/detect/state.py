@@ -20,6 +20,9 @@ from schemas.evidence import Watermark
 _SHARE: Final = 0.03
 _LONGEST_S: Final = 60.0
 _MOST_HELD: Final = 50_000
+# Rejected records are held whole, and a producer gone wrong sends nothing else.
+_MOST_LETTER_BYTES: Final = 32 * 1024 * 1024
+_LETTER_OVERHEAD: Final = 1_024
 
 
 class PartitionState:
@@ -58,6 +61,7 @@ class PartitionState:
         self._written_at = began
         self._took_s = 0.0
         self._held = 0
+        self._letter_bytes = 0
         self._changed = True
         self._extent: dict[str, tuple[int, int]] = {}
         self.paused: set[str] = set()
@@ -70,6 +74,11 @@ class PartitionState:
     def note(self, topic: str, offsets: Sequence[int], times: Sequence[int], next_offset: int) -> None:
         """Note what was read of `topic`: records that were offered to the lane, and where reading stands."""
         self.offsets[topic].read(np.asarray(offsets, dtype=np.int64), np.asarray(times, dtype=np.int64), next_offset)
+
+    def reject(self, letter: DeadLetter) -> None:
+        """Hold a rejected record for the next checkpoint."""
+        self.letters.append(letter)
+        self._letter_bytes += len(letter.raw) + _LETTER_OVERHEAD
 
     def close(self, now: float) -> None:
         """Close the ticks that the watermark has passed."""
@@ -137,7 +146,8 @@ class PartitionState:
         if not self.unwritten:
             return False
         wait = max(every_s, min(self._took_s * partitions / _SHARE, _LONGEST_S)) if every_s else 0.0
-        return self.idle or self._held >= _MOST_HELD or now - self._written_at >= wait
+        full = self._held + len(self.letters) >= _MOST_HELD or self._letter_bytes >= _MOST_LETTER_BYTES
+        return self.idle or full or now - self._written_at >= wait
 
     def announce(self) -> bool:
         """Send what :meth:`activate` has to say; False where that did not work yet."""
@@ -165,7 +175,7 @@ class PartitionState:
             offsets=offsets,
         )
         if written:
-            self.letters, self.said, self._held = [], [], 0
+            self.letters, self.said, self._held, self._letter_bytes = [], [], 0, 0
             self.committed.update(offsets)
             self._written_at, self._changed = began, False
             self._took_s = steady() - began
