@@ -114,7 +114,8 @@ class TopicAlerts:
         partitions = self._consumer.partitions_for_topic(self._topic)
         if not partitions:
             raise UsageError(
-                f"{self._bootstrap} has no topic {self._topic}; `distillwatch up` or `make kafka` creates the topics"
+                f"{self._bootstrap} has no topic {self._topic}; `distillwatch up` or `make kafka` creates the topics; "
+                "or this user has no right to read it (docs/operator.md)"
             )
         assigned = [TopicPartition(self._topic, number) for number in sorted(partitions)]
         self._consumer.assign(assigned)

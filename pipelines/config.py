@@ -7,7 +7,7 @@ import hashlib
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,7 @@ from detectors.patterns import PatternFile
 from pipelines import toml_lines
 from pipelines.errors import ConfigError, Problem
 from pipelines.secrets import is_development_key, load_hash_key
-from pipelines.settings import PipelineSettings
+from pipelines.settings import KafkaSettings, PipelineSettings
 from pipelines.validation import validate
 
 __all__ = [
@@ -277,6 +277,7 @@ def _cross_checks(config: Config, files: Mapping[str, ConfigFile]) -> Iterator[P
             f"must be set for {pipeline.kafka.security_protocol}",
             "its password comes from DISTILLWATCH_KAFKA_PASSWORD or DISTILLWATCH_KAFKA_PASSWORD_FILE",
         )
+    yield from _tls_checks(pipeline.kafka, problem)
     if re.match(r"^[a-z]+://[^/@]*:[^/]*@", pipeline.clickhouse.dsn):
         yield problem(
             "pipeline.toml",
@@ -301,3 +302,25 @@ def _cross_checks(config: Config, files: Mapping[str, ConfigFile]) -> Iterator[P
             path = f"pattern[{index}].name"
             message = f'{path} must be unique, got "{name}" once more'
             yield Problem(files["patterns.toml"].name, line, path, message, "alerts name patterns by it")
+
+
+def _tls_checks(
+    kafka: KafkaSettings, problem: Callable[[str, toml_lines.Path, str, str], Problem]
+) -> Iterator[Problem]:
+    """Keys of TLS that would have no effect: whoever sets one believes that the traffic is protected by it."""
+    if kafka.security_protocol not in ("SSL", "SASL_SSL"):
+        for key in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+            if getattr(kafka, key):
+                yield problem(
+                    "pipeline.toml",
+                    ("kafka", key),
+                    f"has no effect with kafka.security_protocol {kafka.security_protocol}, which does not encrypt",
+                    "set kafka.security_protocol to SSL or SASL_SSL, or leave the key empty",
+                )
+    if kafka.ssl_keyfile and not kafka.ssl_certfile:
+        yield problem(
+            "pipeline.toml",
+            ("kafka", "ssl_certfile"),
+            "must be set with kafka.ssl_keyfile",
+            "it is the key's certificate",
+        )

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from pipelines.errors import Failure, UsageError
-from pipelines.secrets import KAFKA_PASSWORD, load_secret
+from pipelines.kafka_access import explain, is_refusal, login, refusable_client, tls_context, uses_sasl, uses_tls
 from pipelines.settings import KafkaSettings, TopicNames
 from schemas.events import Account, Enforcement, Event, Release, Request, Response, encode_event
 
@@ -22,11 +22,8 @@ MAX_RECORD_BYTES: Final = 16 * 1024 * 1024
 # Room for the batch header and the record's own framing on top of the largest record.
 MAX_REQUEST_BYTES: Final = MAX_RECORD_BYTES + 64 * 1024
 
-SESSION_TIMEOUT_S: Final = 10
-"""A killed worker's partitions wait this long for another one."""
-
-HEARTBEAT_S: Final = 3
-"""How often a member of a group says that it lives; several times a session."""
+HEARTBEAT_S: Final = 3.0
+"""How often a member of a group says that it lives, at most a third of its session."""
 
 TRANSACTION_TIMEOUT_S: Final = 60
 """An unfinished transaction of a worker that is gone holds readers up for so long, or until its partition is taken."""
@@ -75,35 +72,46 @@ def connection_options(settings: KafkaSettings, environ: Mapping[str, str] | Non
     """Options of kafka-python that say how to reach and to trust the brokers.
 
     Raises:
-        UsageError: a SASL protocol without a user or without a password in the environment.
+        UsageError: a SASL protocol without a user or without a password in the environment, or a file of TLS that
+            cannot be used.
     """
     options: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap.split(","),
         "security_protocol": settings.security_protocol,
     }
-    if settings.ssl_cafile:
-        options["ssl_cafile"] = settings.ssl_cafile
-    if settings.security_protocol.startswith("SASL_"):
-        password = load_secret(KAFKA_PASSWORD, environ)
-        if not settings.sasl_username:
-            raise UsageError("kafka.security_protocol wants SASL and kafka.sasl_username is empty; set it")
-        if password is None:
-            raise UsageError(
-                f"kafka.security_protocol wants SASL and there is no password; set {KAFKA_PASSWORD} or "
-                f"{KAFKA_PASSWORD}_FILE"
-            )
+    if uses_tls(settings):
+        options["ssl_context"] = tls_context(settings, environ)
+    if uses_sasl(settings):
         options["sasl_mechanism"] = settings.sasl_mechanism
         options["sasl_plain_username"] = settings.sasl_username
-        options["sasl_plain_password"] = password
+        options["sasl_plain_password"] = login(settings, environ)
+    if uses_tls(settings) or uses_sasl(settings):
+        options["kafka_client"] = refusable_client()
     return options
 
 
+def heartbeat_s(settings: KafkaSettings) -> float:
+    """Seconds between two signs of life.
+
+    >>> heartbeat_s(KafkaSettings(session_s=6))
+    2.0
+    """
+    return min(HEARTBEAT_S, settings.session_s / 3)
+
+
 def make_consumer(
-    settings: KafkaSettings, *, group: str | None, poll_records: int, environ: Mapping[str, str] | None = None
+    settings: KafkaSettings,
+    *,
+    group: str | None,
+    poll_records: int,
+    environ: Mapping[str, str] | None = None,
+    member: bool = False,
 ) -> Any:
     """A consumer that starts at the oldest record and commits only when told to.
 
-    `group` None gives a consumer without a group, for manual assignment.
+    Args:
+        group: None gives a consumer without a group, for manual assignment.
+        member: it will join the group, under its lasting name if the settings have one.
 
     Raises:
         UsageError: see :func:`check_native_modules` and :func:`connection_options`.
@@ -127,8 +135,9 @@ def make_consumer(
         # The range assignor alone: it gives one worker the same partition of every topic it subscribes to.
         partition_assignment_strategy=(RangePartitionAssignor,),
         max_poll_records=poll_records,
-        session_timeout_ms=SESSION_TIMEOUT_S * 1000,
-        heartbeat_interval_ms=HEARTBEAT_S * 1000,
+        group_instance_id=(settings.group_instance_id or None) if member else None,
+        session_timeout_ms=settings.session_s * 1000,
+        heartbeat_interval_ms=round(heartbeat_s(settings) * 1000),
         # A broker that creates topics by itself would give them its own partition count.
         allow_auto_create_topics=False,
         fetch_max_bytes=32 * 1024 * 1024,
@@ -191,9 +200,11 @@ def _connect(settings: KafkaSettings, client: Any, **options: Any) -> Any:
     try:
         return client(**_PATIENCE, **options)
     except KafkaError as error:
+        if is_refusal(error):
+            raise Failure(explain(settings, error)) from error
         raise Failure(
-            f"no Kafka broker answers at {settings.bootstrap} ({type(error).__name__}); start one, or set "
-            "kafka.bootstrap in pipeline.toml"
+            f"no Kafka broker answers at {settings.bootstrap} over {settings.security_protocol} "
+            f"({type(error).__name__}); start one, or set kafka.bootstrap or kafka.security_protocol in pipeline.toml"
         ) from error
 
 
@@ -207,7 +218,8 @@ def check_partitions(counts: Mapping[str, int], wanted: Mapping[str, int]) -> No
     if missing:
         raise Failure(
             f"no topic {', '.join(missing)} on the broker; create the topics as infra/topics.toml describes them "
-            "(`distillwatch up` does it on a local broker)"
+            "(`distillwatch up` does it on a local broker); or it is there, and this user has no right to it "
+            "(docs/operator.md)"
         )
     wrong = [
         f"topic {topic} has {counts[topic]} partitions, wanted {count}"

@@ -12,6 +12,7 @@ from pipelines.settings import PipelineSettings
 
 HASH_KEY: Final = "DISTILLWATCH_HASH_KEY"
 KAFKA_PASSWORD: Final = "DISTILLWATCH_KAFKA_PASSWORD"  # noqa: S105 - a variable's name
+KAFKA_KEY_PASSWORD: Final = "DISTILLWATCH_KAFKA_KEY_PASSWORD"  # noqa: S105 - a variable's name
 CLICKHOUSE_PASSWORD: Final = "DISTILLWATCH_CLICKHOUSE_PASSWORD"  # noqa: S105 - a variable's name
 
 DEVELOPMENT_HASH_KEY: Final = b"distillwatch development key: not a secret"

@@ -37,7 +37,7 @@ class TopicNames(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
 
 
 class KafkaSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """How to reach the brokers. The SASL password comes from the environment."""
+    """How to reach the brokers. The passwords of the SASL user and of the key come from the environment."""
 
     bootstrap: Annotated[
         str,
@@ -56,6 +56,22 @@ class KafkaSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     ssl_cafile: Annotated[
         str, Meta(max_length=4096, description="file of the authorities to trust; empty: those of the system")
     ] = ""
+    ssl_certfile: Annotated[
+        str, Meta(max_length=4096, description="file of the client's certificate, PEM; empty: the client shows none")
+    ] = ""
+    ssl_keyfile: Annotated[str, Meta(max_length=4096, description="file of the key of ssl_certfile, PEM")] = ""
+    group_instance_id: Annotated[
+        str,
+        Meta(
+            # Without the names that Kafka refuses: `.` and `..`.
+            pattern=r"^(|[A-Za-z0-9_-][A-Za-z0-9._-]{0,199})$",
+            description="lasting name of one detect or sink worker in its group; empty: a new member at every start",
+        ),
+    ] = ""
+    session_s: Annotated[
+        int,
+        Meta(ge=1, le=1_800, description="seconds without a sign of life after which a worker's partitions move on"),
+    ] = 10
     topics: TopicNames = TopicNames()
 
 
@@ -74,6 +90,12 @@ class StreamSettings(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
         int,
         Meta(ge=1_000, le=86_400_000, description="event time that one topic may run ahead of the others"),
     ] = 60_000
+    max_jump_ms: Annotated[
+        int,
+        Meta(
+            ge=1_000, le=2_592_000_000, description="event time that a few records may run ahead and still be believed"
+        ),
+    ] = 120_000
     max_pending_events: Annotated[
         int,
         Meta(ge=1_000, le=50_000_000, description="events held in open ticks before reading pauses"),

@@ -47,7 +47,7 @@ class SinkConsumer(KafkaSource):
         """Records, the partitions in order."""
         if self._paused_before:
             free_in_line_slot(self._consumer)
-        batch = self._consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
+        batch = self._consumer.poll(timeout_ms=self._wait_ms(timeout_ms), max_records=max_records)
         return [
             Record(envelope(record), record.headers or ()) for partition in sorted(batch) for record in batch[partition]
         ]
@@ -89,7 +89,7 @@ def run_sink(config: Config, *, job: Job, dsn: str | None = None) -> None:
         check_partitions(counts, {topic: counts.get(topic, 1) for topic in topics})
         producer = stack.enter_context(contextlib.closing(ConfirmedProducer(make_producer(kafka))))
         source = SinkConsumer(
-            make_consumer(kafka, group=f"{kafka.group}-sink", poll_records=_POLL_RECORDS),
+            make_consumer(kafka, group=f"{kafka.group}-sink", poll_records=_POLL_RECORDS, member=True),
             topics,
             partial(make_consumer, kafka, group=None, poll_records=1),
         )

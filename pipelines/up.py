@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from infra.kafka.broker import Broker, BrokerUnavailable, free_port
 from infra.processes import spawn, stop, tail
 from infra.topics import TopicError, create_topics
 from pipelines.config import Config
 from pipelines.errors import Failure, UsageError
+from pipelines.kafka_access import explain
 from pipelines.kafka_io import connection_options, topic_by_role
 
 WORKERS: Final = ("detect", "correlate", "sink")
@@ -155,7 +157,7 @@ def make_topics(config: Config, bootstrap: str | None = None, *, with_security: 
     except TopicError as error:
         raise UsageError(str(error)) from None
     except KafkaError as error:
-        raise Failure(f"Kafka at {servers}: {type(error).__name__}: {error}") from error
+        raise Failure(explain(replace(kafka, bootstrap=servers), error)) from error
 
 
 def worker_commands(config_dir: Path | None, bootstrap: str, dsn: str, folder: Path) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import clickhouse_connect
 import pytest
@@ -63,11 +63,16 @@ def kafka_broker(_broker_or_reason: Broker | str) -> Broker:
     says so; with DISTILLWATCH_REQUIRE_KAFKA=1 they fail instead.
     """
     if isinstance(_broker_or_reason, str):
-        message = f"{_NO_KAFKA}: {_broker_or_reason}"
-        if os.environ.get(REQUIRE_KAFKA) == "1":
-            pytest.fail(message, pytrace=False)
-        pytest.skip(message)
+        no_kafka(_broker_or_reason)
     return _broker_or_reason
+
+
+def no_kafka(reason: str) -> NoReturn:
+    """Skip a test that needs a broker, or fail it where a broker has to be there."""
+    message = f"{_NO_KAFKA}: {reason}"
+    if os.environ.get(REQUIRE_KAFKA) == "1":
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
 
 
 @pytest.fixture

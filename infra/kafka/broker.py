@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from infra.kafka.jars import BrokerUnavailable, find_java, resolve_jars
+from infra.kafka.security import LISTENER, BrokerSecurity
 from infra.processes import spawn, stop, tail
 
 __all__ = ["Broker", "BrokerUnavailable", "free_port", "resolve_jars"]
@@ -40,6 +41,7 @@ class Broker:
         port: where clients connect; None takes a free one and keeps it over restarts.
         heap_mb: Java heap. 384 MB carries records of 16 MB; more partitions want more.
         start_timeout: seconds until a start counts as failed.
+        security: TLS, users and ACLs; None leaves the broker open to all of this machine.
 
     Raises:
         BrokerUnavailable: on start, when Java, Maven or the jars are missing or the broker ends early.
@@ -53,6 +55,7 @@ class Broker:
         jars: Sequence[Path] | None = None,
         heap_mb: int = 384,
         start_timeout: float = 90.0,
+        security: BrokerSecurity | None = None,
     ) -> None:
         self.data_dir = data_dir
         self.log_path = data_dir / "broker.log"
@@ -62,6 +65,7 @@ class Broker:
         self._jars = None if jars is None else list(jars)
         self._heap_mb = heap_mb
         self._start_timeout = start_timeout
+        self._security = security
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -158,11 +162,12 @@ class Broker:
 
     def _write_properties(self) -> Path:
         path = self.data_dir / "server.properties"
-        settings = {
+        listener = "PLAINTEXT" if self._security is None else LISTENER
+        settings: dict[str, object] = {
             "process.roles": "broker,controller",
             "node.id": 1,
             "controller.quorum.voters": f"1@{HOST}:{self._controller_port}",
-            "listeners": f"PLAINTEXT://{HOST}:{self._port},CONTROLLER://{HOST}:{self._controller_port}",
+            "listeners": f"{listener}://{HOST}:{self._port},CONTROLLER://{HOST}:{self._controller_port}",
             "advertised.listeners": f"PLAINTEXT://{HOST}:{self._port}",
             "controller.listener.names": "CONTROLLER",
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
@@ -195,6 +200,9 @@ class Broker:
             "background.threads": 2,
             "num.recovery.threads.per.data.dir": 1,
         }
+        if self._security is not None:
+            settings |= self._security.properties(self.bootstrap)
+            path.touch(mode=0o600)
         path.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         return path
 
@@ -218,6 +226,8 @@ class Broker:
         # One argument, for an id may begin with a dash.
         chosen = f"--cluster-id={self._cluster_id()}"
         command = self._java(java, "kafka.tools.StorageTool", "format", chosen, "--config", str(properties))
+        if self._security is not None:
+            command += self._security.format_options()
         done = subprocess.run(command, capture_output=True, text=True, timeout=self._start_timeout, check=False)
         if done.returncode != 0:
             raise BrokerUnavailable(f"could not format {self.data_dir}: {(done.stdout + done.stderr)[-600:].strip()}")
@@ -230,6 +240,8 @@ class Broker:
         from kafka import KafkaAdminClient
         from kafka.errors import KafkaError
 
+        security = self._security
+        options = {} if security is None else security.client_options(security.admin)
         deadline = time.monotonic() + self._start_timeout
         while time.monotonic() < deadline:
             if self.returncode is not None:
@@ -237,7 +249,7 @@ class Broker:
             # Kafka opens its client port last, so the client library need not log refused connections.
             if _accepts(self.bootstrap):
                 try:
-                    admin = KafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=5000)
+                    admin = KafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=5000, **options)
                     try:
                         cluster = admin.describe_cluster()
                         if cluster["brokers"] and cluster["cluster_id"] == self._cluster_id():

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import ConfigDir, MetricsPort, Until
+from pipelines.commands.options import ConfigDir, Instance, MetricsPort, Until
 
 
 def detect(
@@ -19,6 +19,7 @@ def detect(
         bool, typer.Option("--once", help="Stop when everything on the topics is read and decided.")
     ] = False,
     until: Until = None,
+    instance: Instance = None,
     metrics_port: MetricsPort = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
@@ -36,6 +37,7 @@ def detect(
         bootstrap=bootstrap,
         once=once,
         until=until,
+        instance=instance,
         metrics_port=metrics_port,
         name="detect",
         log_level=log_level,

@@ -30,6 +30,13 @@ MetricsPort = Annotated[
         help="Port of /metrics, /healthz and /readyz, instead of the one in [metrics] of pipeline.toml; 0: none.",
     ),
 ]
+Instance = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Lasting name of this worker in its group, instead of kafka.group_instance_id; each worker another one.",
+    ),
+]
 ClickHouse = Annotated[
     str | None, typer.Option("--clickhouse", metavar="DSN", help="chdb:///DIR, clickhouse://… or http(s)://… to ask.")
 ]

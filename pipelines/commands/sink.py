@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import ConfigDir, MetricsPort, Until
+from pipelines.commands.options import ConfigDir, Instance, MetricsPort, Until
 
 
 def sink(
@@ -21,6 +21,7 @@ def sink(
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Stop when everything on the topics is written.")] = False,
     until: Until = None,
+    instance: Instance = None,
     metrics_port: MetricsPort = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
@@ -41,6 +42,7 @@ def sink(
         bootstrap=bootstrap,
         once=once,
         until=until,
+        instance=instance,
         metrics_port=metrics_port,
         name="sink",
         log_level=log_level,

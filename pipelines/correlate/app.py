@@ -21,9 +21,10 @@ from pipelines.correlate.group import GroupProgress
 from pipelines.correlate.sequence import MessageSequence
 from pipelines.correlate.stage import CampaignCore, CampaignStage
 from pipelines.dead_letters import to_headers
-from pipelines.errors import UsageError
-from pipelines.kafka_io import MAX_REQUEST_BYTES, SESSION_TIMEOUT_S, connection_options, topic_by_role
+from pipelines.kafka_access import login, tls_context, uses_sasl, uses_tls
+from pipelines.kafka_io import MAX_REQUEST_BYTES, heartbeat_s, topic_by_role
 from pipelines.logs import get_logger
+from pipelines.settings import KafkaSettings
 from schemas import alerts
 from schemas.alerts import Alert
 from schemas.deadletters import DeadLetter
@@ -36,6 +37,8 @@ _STORE_OPTIONS: Final = {
     "write_buffer_size": 8 * 1024 * 1024,
     "max_open_files": 128,
 }
+# Faust takes none longer than its wait for an answer. The app has no lasting name: a stand-by is there at once.
+_LONGEST_SESSION_S: Final = 60.0
 _REBALANCE_POLL_S: Final = 0.05
 _IMPORT_VARIABLES: Final = ("FAUST_DATADIR", "FAUST_LOOP")
 
@@ -98,7 +101,7 @@ def build_app(
     app = faust.App(
         app_id(config),
         broker=[f"kafka://{address}" for address in settings.kafka.bootstrap.split(",")],
-        broker_credentials=_credentials(faust, config),
+        broker_credentials=_credentials(faust, settings.kafka),
         datadir=str(store_directory(config)),
         store="rocksdb://" if rocksdb else "memory://",
         web_enabled=False,
@@ -109,8 +112,8 @@ def build_app(
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=MAX_REQUEST_BYTES,
         producer_max_request_size=MAX_REQUEST_BYTES,
-        broker_session_timeout=float(SESSION_TIMEOUT_S),
-        broker_heartbeat_interval=3.0,
+        broker_session_timeout=min(float(settings.kafka.session_s), _LONGEST_SESSION_S),
+        broker_heartbeat_interval=heartbeat_s(settings.kafka),
         # Faust's acknowledgements are off, so there is none to wait for.
         stream_wait_empty=False,
         loop=asyncio.get_running_loop(),
@@ -280,21 +283,12 @@ class FaustPublisher:
         await (await self._letters.send(key=letter.key, value=letter.raw, headers=to_headers(letter)))
 
 
-def _credentials(faust: Any, config: Config, environ: Mapping[str, str] | None = None) -> Any:
-    settings = config.pipeline.kafka
-    options = connection_options(settings, environ)
-    context = None
-    if settings.security_protocol in ("SSL", "SASL_SSL"):
-        import ssl
-
-        try:
-            context = ssl.create_default_context(cafile=settings.ssl_cafile or None)
-        except OSError as error:
-            raise UsageError(f"kafka.ssl_cafile names {settings.ssl_cafile}, which cannot be used: {error}") from None
-    if settings.security_protocol.startswith("SASL_"):
+def _credentials(faust: Any, settings: KafkaSettings, environ: Mapping[str, str] | None = None) -> Any:
+    context = tls_context(settings, environ) if uses_tls(settings) else None
+    if uses_sasl(settings):
         return faust.SASLCredentials(
-            username=options["sasl_plain_username"],
-            password=options["sasl_plain_password"],
+            username=settings.sasl_username,
+            password=login(settings, environ),
             mechanism=settings.sasl_mechanism,
             ssl_context=context,
         )

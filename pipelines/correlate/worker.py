@@ -125,6 +125,7 @@ async def serve(
 
     Raises:
         UsageError: another process has the store's directory.
+        KafkaError: the broker does not let the app's user see its group or the evidence.
         Failure: the app stopped by itself, or the time of a `once` job came too early.
     """
     with alone_in(store_directory(config)):
@@ -139,6 +140,8 @@ async def _serve(
     kafka = config.pipeline.kafka
     progress = GroupProgress(kafka, app_id(config), topic_by_role(kafka.topics)["evidence"], PARTITION)
     try:
+        # A right that is missing is an error here; Faust would try again without end.
+        await asyncio.to_thread(progress.start)
         app, correlator = build_app(config, new_core, progress, once=once, wall=time.time)
         with stop.on_signals():
             log.info("started", once=once)

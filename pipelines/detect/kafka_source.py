@@ -15,6 +15,9 @@ from pipelines.kafka_ends import first_from
 _COMMIT_TIMEOUT_MS: Final = 10_000
 # Polls of a broker that is away fail at once; it is not asked more often than that.
 _AWAY_S: Final = 0.2
+# kafka-python (seen in 3.0.12) forgets that it has joined where a poll's time is up at that very moment, and joins
+# again, which every member then has to. While there is nothing to read, polls are therefore long against a join.
+_JOIN_MS: Final = 1_000
 
 
 class Rebalances:
@@ -22,16 +25,21 @@ class Rebalances:
 
     Nothing is done in the callbacks themselves: the loop has committed all it may before every poll, and
     the client forbids blocking calls there.
+
+    Attributes:
+        joining: the group has not given anything yet, or has taken it back.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._changes: list[Change] = []
+        self.joining = True
 
     def add(self, change: Change) -> None:
         """Called on the IO thread."""
         with self._lock:
             self._changes.append(change)
+            self.joining = change.kind != "assigned"
 
     def drain(self) -> list[Change]:
         """Called by the loop; oldest first."""
@@ -73,6 +81,9 @@ class KafkaSource:
         self._notes: dict[TopicPartition, str] = {}
         self._paused_before = False
         consumer.subscribe(topics=list(topics), listener=_listener(self._rebalances))
+        # A leader that joins before it knows the partitions joins again when it does, and all the others with it.
+        for topic in topics:
+            consumer.partitions_for_topic(topic)
 
     def poll(self, timeout_ms: int, max_records: int) -> list[Envelope]:
         """Records, the partitions in order; none while the broker is away."""
@@ -81,11 +92,14 @@ class KafkaSource:
         if self._paused_before:
             free_in_line_slot(self._consumer)
         try:
-            batch = self._consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
+            batch = self._consumer.poll(timeout_ms=self._wait_ms(timeout_ms), max_records=max_records)
         except RetriableError:
             time.sleep(_AWAY_S)
             return []
         return [envelope(record) for partition in sorted(batch) for record in batch[partition]]
+
+    def _wait_ms(self, timeout_ms: int) -> int:
+        return max(timeout_ms, _JOIN_MS) if self._rebalances.joining else timeout_ms
 
     def changes(self) -> list[Change]:
         """Rebalances since the last call."""

@@ -285,7 +285,7 @@ class DetectLoop:
             if admitted is None:
                 continue
             if isinstance(admitted, DeadLetter):
-                state.letters.append(admitted)
+                state.reject(admitted)
                 self.counters.rejected += 1
                 self.tallies.rejected[admitted.reason] += 1
                 continue
@@ -304,7 +304,7 @@ class DetectLoop:
                 together[number] += rows
             else:
                 state.retelling.take(_piece(topic, offsets, times, last[topic, number], frame, rows))
-            state.merge.saw(topic, max(times, default=None), now)
+            state.merge.saw(topic, times, now)
             self.tallies.events[topic] += len(times)
             if times and state.idle:
                 state.activate()

@@ -8,17 +8,24 @@ and silent holds nobody up.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+from pipelines.detect.topic_clock import TopicClock
 
 
 class TopicReader:
     """How far one topic of a partition has been read."""
 
-    def __init__(self, *, position: int, end: int) -> None:
+    def __init__(self, *, position: int, end: int, max_jump_ms: int = 120_000) -> None:
         self.position = position
         self.end = end
-        self.newest: int | None = None
+        self.clock = TopicClock(max_jump_ms)
         self.last_read: float | None = None
+
+    @property
+    def newest(self) -> int | None:
+        """Event time reached, epoch ms; None before the first record."""
+        return self.clock.newest
 
     @property
     def behind(self) -> int:
@@ -44,12 +51,11 @@ class PartitionMerge:
         self._max_skew_ms = max_skew_ms
         self._max_pending = max_pending
 
-    def saw(self, topic: str, newest: int | None, now: float) -> None:
-        """Records of `topic` were read at `now` (steady clock); `newest` is None where all were rejected."""
+    def saw(self, topic: str, times: Sequence[int], now: float) -> None:
+        """Records of `topic` were read at `now` (steady clock); `times` of those that were not rejected."""
         reader = self.readers[topic]
         reader.last_read = now
-        if newest is not None and (reader.newest is None or newest > reader.newest):
-            reader.newest = newest
+        reader.clock.saw(times)
 
     def progress(self, topic: str, *, position: int, end: int) -> None:
         """Where reading stands."""

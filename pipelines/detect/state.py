@@ -25,6 +25,9 @@ _IDLE_SHARE: Final = 0.25
 _BACKLOG: Final = 2_000
 # Rows that wait in memory to be told.
 _MOST_HELD: Final = 50_000
+# Rejected records are held whole, and a producer gone wrong sends nothing else.
+_MOST_LETTER_BYTES: Final = 32 * 1024 * 1024
+_LETTER_OVERHEAD: Final = 1_024
 
 
 class PartitionState:
@@ -75,6 +78,7 @@ class PartitionState:
         self._written_at = began
         self._took_s = 0.0
         self._held = 0
+        self._letter_bytes = 0
         self._changed = True
         self._extent: dict[str, tuple[int, int]] = {}
         self.paused: set[str] = set()
@@ -92,6 +96,11 @@ class PartitionState:
     def pending(self) -> int:
         """Events that were read and are in no closed tick."""
         return self.lane.pending + (0 if self.retelling is None else self.retelling.held)
+
+    def reject(self, letter: DeadLetter) -> None:
+        """Hold a rejected record for the next checkpoint."""
+        self.letters.append(letter)
+        self._letter_bytes += len(letter.raw) + _LETTER_OVERHEAD
 
     def close(self, now: float) -> None:
         """Close the ticks that the watermark has passed."""
@@ -206,7 +215,12 @@ class PartitionState:
         if self.retelling is not None or not self.unwritten:
             return False
         wait = max(every_s, min(self._took_s * partitions / _SHARE, _LONGEST_S)) if every_s else 0.0
-        full = len(self.cuts) >= MOST_CUTS or (self._held >= _MOST_HELD and not self._can_tell)
+        full = (
+            len(self.cuts) >= MOST_CUTS
+            or (self._held >= _MOST_HELD and not self._can_tell)
+            or len(self.letters) >= _MOST_HELD
+            or self._letter_bytes >= _MOST_LETTER_BYTES
+        )
         # Nothing can be told before there is a state for it to stand on.
         first = bool(self.said) and not self._has_base
         return self.idle or self._flushed or first or full or now - self._written_at >= wait
@@ -266,6 +280,7 @@ class PartitionState:
         )
         if written:
             self.letters, self.said, self.cuts, self._held, self._flushed = [], [], [], 0, False
+            self._letter_bytes = 0
             self.committed.update(offsets)
             self.notes.update(dict.fromkeys(offsets, ""))
             self._written_at, self._changed = began, False

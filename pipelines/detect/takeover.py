@@ -13,6 +13,7 @@ from pipelines.detect.ports import Clock, Lane, Source, TopicPartition
 from pipelines.detect.state import PartitionState
 from pipelines.detect.tallies import Counters, Tallies
 from pipelines.detect.told import Cut
+from pipelines.detect.topic_clock import jump_ms
 from pipelines.settings import StreamSettings
 
 
@@ -57,17 +58,19 @@ class Takeover:
         known_ends = self._source.refresh_ends(partitions)
         closed = 0 if head is None else head.closed
         readers, offsets = {}, {}
+        jump = jump_ms(self._settings.max_jump_ms, self._settings.idle_close_ms)
         for partition in partitions:
             known = None if head is None else head.topics.get(partition[0])
             position = committed[partition]
             if position is None:
                 position = next_read(partition)
-            reader = readers[partition[0]] = TopicReader(position=position, end=self._source.end(partition))
+            end = self._source.end(partition)
+            reader = readers[partition[0]] = TopicReader(position=position, end=end, max_jump_ms=jump)
             offsets[partition[0]] = PendingOffsets(position, known=known)
             if known is not None and known.newest is not None:
                 # As if it had been read just now, so that it holds the watermark for the idle time. What waits for
                 # its tick is read again, so the topic has shown no time behind the last closed tick.
-                reader.newest = min(known.newest, closed) if closed else None
+                reader.clock.resume(min(known.newest, closed) if closed else None)
                 reader.last_read = self._steady()
         if cuts and not _can_be_read(cuts[-1], readers, ends_are_known=known_ends):
             self._log.error("what was told cannot be read again, and is told anew", partition=number)

@@ -67,7 +67,7 @@ def run_detect(config: Config, *, job: Job) -> None:
         stack.enter_context(serving(monitor, config.pipeline.metrics, "detect", log))
         _check_topics(config, topics)
         source = KafkaSource(
-            make_consumer(kafka, group=group, poll_records=stream.poll_records),
+            make_consumer(kafka, group=group, poll_records=stream.poll_records, member=True),
             account_topics,
             partial(make_consumer, kafka, group=None, poll_records=1),
         )

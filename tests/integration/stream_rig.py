@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +43,20 @@ class Stream:
         checkpoint_ms: int = 200,
         poll_records: int = 4_000,
         detectors: str = "",
+        kafka: str = "",
+        environment: Mapping[str, str] | None = None,
+        client: Mapping[str, Any] | None = None,
     ) -> None:
+        """`kafka`: further lines of the table of that name; `client`: options of the clients that look in from here."""
         self.topics = topics
+        self._environment = environment or {}
+        self._client = {"bootstrap_servers": topics.bootstrap, **(client or {})}
         self.directory = directory
         self.config = directory / "config"
         self.config.mkdir()
         names = "\n".join(f'{role} = "{topics[role]}"' for role in ROLES)
         (self.config / "pipeline.toml").write_text(
-            f'[kafka]\nbootstrap = "{topics.bootstrap}"\ngroup = "{topics.prefix}w"\n[kafka.topics]\n{names}\n'
+            f'[kafka]\nbootstrap = "{topics.bootstrap}"\ngroup = "{topics.prefix}w"\n{kafka}\n[kafka.topics]\n{names}\n'
             f"[stream]\nidle_close_ms = 500\ncheckpoint_ms = {checkpoint_ms}\npoll_records = {poll_records}\n"
             f'[correlate]\nstore = "{store}"\ndata_dir = "{directory / "store"}"\n'
         )
@@ -74,7 +80,7 @@ class Stream:
                 stdout=stderr,
                 stderr=stderr,
                 text=True,
-                env={**os.environ, "DISTILLWATCH_HASH_KEY": HASH_KEY},
+                env={**os.environ, "DISTILLWATCH_HASH_KEY": HASH_KEY, **self._environment},
             )
 
     @contextlib.contextmanager
@@ -101,9 +107,7 @@ class Stream:
         """Offset after the last record of a topic of one partition; 0 where there is no such topic."""
         from kafka import KafkaConsumer, TopicPartition
 
-        with contextlib.closing(
-            KafkaConsumer(bootstrap_servers=self.topics.bootstrap, enable_auto_commit=False)
-        ) as consumer:
+        with contextlib.closing(KafkaConsumer(**self._client, enable_auto_commit=False)) as consumer:
             if not consumer.partitions_for_topic(topic):
                 return 0
             partition = TopicPartition(topic, 0)
@@ -114,7 +118,7 @@ class Stream:
         from kafka import KafkaConsumer, TopicPartition
 
         consumer = KafkaConsumer(
-            bootstrap_servers=self.topics.bootstrap,
+            **self._client,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
@@ -137,7 +141,7 @@ class Stream:
         from kafka.errors import RetriableError
 
         name = f"{self.topics.prefix}w-{group}"
-        admin = KafkaAdminClient(bootstrap_servers=self.topics.bootstrap)
+        admin = KafkaAdminClient(**self._client)
         with contextlib.closing(admin):
             try:
                 offsets = admin.list_group_offsets(name)[name]

@@ -37,11 +37,8 @@ capacity = 8192
 [sampling_sweep]
 capacity = 8192
 """
-# How long a restarted worker waits for the killed one's partitions.
-_SHORT_SESSION = """
-import pipelines.kafka_io as kafka_io
-kafka_io.SESSION_TIMEOUT_S, kafka_io.HEARTBEAT_S = 3, 1
-"""
+# A restarted worker waits for the killed one's partitions no longer than that.
+_SHORT_SESSION = "session_s = 3"
 # A backlog is told of now and then; here at every chance.
 _TALKATIVE = """
 import pipelines.detect.state as state
@@ -65,7 +62,7 @@ def killed_at(step: str, call: int) -> str:
         "commit": ("kafka.KafkaProducer", "commit_transaction", True),
     }[step]
     module, name = owner.rsplit(".", 1)
-    return f"""{_SHORT_SESSION}{_TALKATIVE}
+    return f"""{_TALKATIVE}
 from {module} import {name} as Owner
 real, calls = Owner.{method}, [0]
 def fatal(self, *args, **kwargs):
@@ -98,7 +95,9 @@ def deployment(broker: Broker, directory: Path, events: list[Event]) -> Stream:
     producer = make_producer(KafkaSettings(bootstrap=topics.bootstrap))
     producer.send(topics["requests"], b"not json", partition=1)
     producer.close()
-    return Stream(topics, directory, checkpoint_ms=5_000, poll_records=100, detectors=_SMALL_SKETCHES)
+    return Stream(
+        topics, directory, checkpoint_ms=5_000, poll_records=100, detectors=_SMALL_SKETCHES, kafka=_SHORT_SESSION
+    )
 
 
 def checkpoint_every(stream: Stream, milliseconds: int) -> None:
@@ -120,7 +119,7 @@ def kill_in(stream: Stream, step: str, call: int) -> None:
 
 def kill_at_random(stream: Stream, rng: random.Random) -> None:
     """Kill a worker soon after it has its partitions."""
-    with stream.running("detect", fault=_SHORT_SESSION + _TALKATIVE) as worker:
+    with stream.running("detect", fault=_TALKATIVE) as worker:
         log = max(stream.directory.glob("detect-*.log"))
         until(lambda: log.read_text().count("state taken over") == 4, seconds=_PATIENCE_S, what="partitions")
         time.sleep(rng.uniform(0.2, 1.0))
@@ -141,7 +140,7 @@ def killed_again_and_again(stream: Stream) -> None:
     for step, call in [("offsets", 6), ("commit", 9)]:
         kill_in(stream, step, call)
     kill_at_random(stream, random.Random(5))
-    stream.once("detect", fault=_SHORT_SESSION, timeout=_PATIENCE_S)
+    stream.once("detect", timeout=_PATIENCE_S)
     stream.once("correlate", timeout=_PATIENCE_S)
 
 
@@ -149,7 +148,7 @@ def killed_and_without_memory(stream: Stream) -> None:
     checkpoint_every(stream, 0)
     kill_in(stream, "commit", 12)
     checkpoint_every(stream, 5_000)
-    stream.once("detect", fault=_SHORT_SESSION + _FORGETFUL, timeout=_PATIENCE_S)
+    stream.once("detect", fault=_FORGETFUL, timeout=_PATIENCE_S)
 
 
 def test_a_worker_killed_at_every_step_says_what_an_undisturbed_one_says(kafka_broker: Broker, tmp_path: Path) -> None:

@@ -14,13 +14,25 @@ from pipelines.config import load_config
 from pipelines.kafka_io import ConfirmedProducer, make_producer, produce_events
 from pipelines.settings import KafkaSettings
 from schemas.alerts import ALERT_DECODER
-from schemas.events import encode_event
+from schemas.events import Event, Request, Response, encode_event
 from schemas.evidence import ENCODER, CohortEvidence, Watermark
 from tests.conftest import Topics
 from tests.integration.stream_rig import HASH_KEY, Stream, kill, until
-from tests.integration.stream_traffic import CAMPAIGN, traffic
+from tests.integration.stream_traffic import CAMPAIGN, HOUR, traffic
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+
+def arrivals() -> list[Event]:
+    """The traffic as it comes in; one producer's clock is 20 hours ahead."""
+    events = traffic()
+    at = len(events) // 4
+    ts = events[at].ts + 20 * HOUR
+    ahead: list[Event] = [
+        Request(id="ahead", ts=ts, account="user-0", model="m-large"),
+        Response(request_id="ahead", ts=ts + 500, account="user-0", model="m-large", status=200),
+    ]
+    return [*events[:at], *ahead, *events[at:]]
 
 
 @pytest.fixture
@@ -28,7 +40,7 @@ def replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> set[bytes]:
     """Alerts of a replay of the same traffic under the same config."""
     monkeypatch.setenv("DISTILLWATCH_HASH_KEY", HASH_KEY)
     events = tmp_path / "events.jsonl"
-    events.write_bytes(b"\n".join(map(encode_event, traffic())))
+    events.write_bytes(b"\n".join(map(encode_event, sorted(arrivals(), key=lambda event: event.ts))))
     replay.run([events], config=load_config(None), alerts=tmp_path / "alerts.jsonl")
     alerts = set((tmp_path / "alerts.jsonl").read_bytes().splitlines())
     assert any(CAMPAIGN in account for line in alerts for account in ALERT_DECODER.decode(line).accounts)
@@ -39,8 +51,8 @@ def replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> set[bytes]:
 def test_killed_in_the_middle_it_finds_what_a_replay_finds(
     topics: Topics, tmp_path: Path, replayed: set[bytes], store: str
 ) -> None:
-    stream = Stream(topics, tmp_path, store=store)
-    produce_events(topics.bootstrap, topics.names, traffic())
+    stream = Stream(topics, tmp_path, store=store, poll_records=500)
+    produce_events(topics.bootstrap, topics.names, arrivals())
     stream.once("detect")
     assert not stream.read("alerts"), "no account of this traffic alerts by itself"
     state = f"{topics.prefix}w-correlate-campaign-state-changelog"

@@ -191,6 +191,10 @@ def test_a_directory_that_is_none_or_holds_no_config_is_a_problem(tmp_path: Path
         ("pipeline.toml", "stream = { max_pending_events = 1000 }", 1, "stream.max_pending_events"),
         ("pipeline.toml", '[kafka]\nsecurity_protocol = "SASL_SSL"', 1, "kafka.sasl_username"),
         ("pipeline.toml", '[kafka.topics]\nalerts = "signals"', 1, "kafka.topics.signals"),
+        ("pipeline.toml", '[kafka]\nssl_cafile = "ca.pem"', 2, "kafka.ssl_cafile"),
+        ("pipeline.toml", '[kafka]\nsecurity_protocol = "SSL"\nssl_keyfile = "client.key"', 1, "kafka.ssl_certfile"),
+        ("pipeline.toml", '[kafka]\ngroup_instance_id = ".."', 2, "kafka.group_instance_id"),
+        ("pipeline.toml", "[kafka]\nsession_s = 0", 2, "kafka.session_s"),
     ],
 )
 def test_keys_that_contradict_each_other_are_named(tmp_path: Path, file: str, text: str, line: int, path: str) -> None:

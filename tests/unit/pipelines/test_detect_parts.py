@@ -79,22 +79,22 @@ def merge(**readers: TopicReader) -> PartitionMerge:
 
 def test_a_topic_with_a_backlog_and_no_time_yet_holds_everything() -> None:
     both = merge(a=TopicReader(position=0, end=5), b=TopicReader(position=0, end=5))
-    both.saw("a", 100, now=0.0)
+    both.saw("a", [100], now=0.0)
     assert both.watermark(0.0) is None
-    both.saw("b", 50, now=0.0)
+    both.saw("b", [50], now=0.0)
     assert both.watermark(0.0) == 50
 
 
 def test_an_empty_topic_holds_nobody() -> None:
     both = merge(a=TopicReader(position=0, end=5), b=TopicReader(position=0, end=0))
-    both.saw("a", 100, now=0.0)
+    both.saw("a", [100], now=0.0)
     assert both.watermark(0.0) == 100
 
 
 def test_a_topic_of_rejected_records_holds_nobody_once_it_is_read() -> None:
     both = merge(a=TopicReader(position=0, end=5), b=TopicReader(position=0, end=3))
-    both.saw("a", 100, now=0.0)
-    both.saw("b", None, now=0.0)
+    both.saw("a", [100], now=0.0)
+    both.saw("b", [], now=0.0)
     both.progress("b", position=3, end=3)
     assert both.watermark(0.0) == 100
     assert not both.silent(1.9)
@@ -104,25 +104,25 @@ def test_a_topic_of_rejected_records_holds_nobody_once_it_is_read() -> None:
 
 def test_the_slowest_topic_is_never_paused() -> None:
     both = merge(a=TopicReader(position=0, end=5), b=TopicReader(position=0, end=5))
-    both.saw("a", 5_000, now=0.0)
-    both.saw("b", 50, now=0.0)
+    both.saw("a", [5_000], now=0.0)
+    both.saw("b", [50], now=0.0)
     assert both.ahead(pending=0, now=0.0) == {"a"}
-    both.saw("b", 4_500, now=0.0)
+    both.saw("b", [4_500], now=0.0)
     assert both.ahead(pending=0, now=0.0) == set()
     assert both.ahead(pending=11, now=0.0) == {"a"}
 
 
 def test_too_much_pending_pauses_what_is_known_while_the_other_has_no_time_yet() -> None:
     both = merge(a=TopicReader(position=0, end=500), b=TopicReader(position=0, end=5))
-    both.saw("a", 5_000, now=0.0)
+    both.saw("a", [5_000], now=0.0)
     assert both.ahead(pending=10, now=0.0) == set()
     assert both.ahead(pending=11, now=0.0) == {"a"}
 
 
 def test_an_older_event_does_not_turn_the_newest_time_back() -> None:
     one = merge(a=TopicReader(position=0, end=5))
-    one.saw("a", 100, now=0.0)
-    one.saw("a", 40, now=0.0)
+    one.saw("a", [100], now=0.0)
+    one.saw("a", [40], now=0.0)
     assert one.watermark(0.0) == 100
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -89,11 +90,11 @@ def test_missing_native_parts_are_refused_with_what_to_install() -> None:
 
 
 def test_the_password_comes_from_the_environment_only() -> None:
-    settings = KafkaSettings(security_protocol="SASL_SSL", sasl_username="worker", ssl_cafile="ca.pem")
+    settings = KafkaSettings(security_protocol="SASL_SSL", sasl_username="worker")
     options = connection_options(settings, {KAFKA_PASSWORD: "s3cret"})
     assert options["sasl_plain_password"] == "s3cret"
     assert options["sasl_mechanism"] == "SCRAM-SHA-512"
-    assert options["ssl_cafile"] == "ca.pem"
+    assert options["ssl_context"].verify_mode == ssl.CERT_REQUIRED
     with pytest.raises(UsageError, match=KAFKA_PASSWORD):
         connection_options(settings, {})
     with pytest.raises(UsageError, match="sasl_username"):
@@ -181,6 +182,11 @@ def test_the_command_line_overrides_addresses_and_not_the_version(tmp_path: Path
     assert override(CONFIG, bootstrap=None).pipeline == CONFIG.pipeline
     with pytest.raises(UsageError, match="--bootstrap must be host:port"):
         override(CONFIG, bootstrap="nowhere")
+    named = override(CONFIG, bootstrap=None, instance="detect-0")
+    assert named.pipeline.kafka.group_instance_id == "detect-0"
+    assert named.version == CONFIG.version
+    with pytest.raises(UsageError, match="--instance must be letters"):
+        override(CONFIG, bootstrap=None, instance="a name")
 
 
 def test_a_kafka_error_is_shown_as_a_failure_and_a_bad_level_as_misuse() -> None:
