@@ -13,6 +13,7 @@ import numpy as np
 from detectors.accounts import AccountTable
 from detectors.config import DetectConfig
 from detectors.contract import Tick
+from detectors.habits import SHARE
 from detectors.population import FIELDS
 from schemas.alerts import Alert, SignalShare
 
@@ -23,10 +24,13 @@ _STEP: Final = 10  # a tenfold count is worth a new version
 
 
 class _Rule(NamedTuple):
+    """`share` is what the counted requests must be of all of the account's when it is alerted on."""
+
     detector: str
     column: str
     place: int
     atlas: list[str]
+    share: float = 0.0
 
 
 _RULES: Final = (
@@ -34,7 +38,7 @@ _RULES: Final = (
     _Rule("signature_replay", "replayed", 1, ["AML.T0024.002", "AML.T0012"]),
     _Rule("sampling_sweep", "swept", 2, ["AML.T0024.002"]),
     _Rule("technique_sweep", "techniques", 3, ["AML.T0024.002", "AML.T0054"]),
-    _Rule("trace_cleaning", "cleaned", 4, ["AML.T0005.001"]),
+    _Rule("trace_cleaning", "cleaned", 4, ["AML.T0005.001"], share=SHARE),
 )
 COLUMNS: Final = frozenset(rule.column for rule in _RULES)
 """Columns of the account table that alert on an account alone."""
@@ -59,7 +63,8 @@ def due(tick: Tick, accounts: AccountTable, config: DetectConfig) -> list[Alert]
     for rule in _RULES:
         threshold = thresholds[rule.detector]
         counts = accounts[rule.column][slots]
-        for slot, count in zip(slots[counts >= threshold].tolist(), counts[counts >= threshold].tolist(), strict=True):
+        crossed = (counts >= threshold) & (counts >= rule.share * accounts["requests"][slots])
+        for slot, count in zip(slots[crossed].tolist(), counts[crossed].tolist(), strict=True):
             level = 1 + int(np.log(count / threshold) / np.log(_STEP))
             shift = rule.place * _LEVEL_BITS
             before = int(accounts["alerted"][slot]) >> shift & (2**_LEVEL_BITS - 1)

@@ -20,7 +20,7 @@ from detectors.frame import REQUEST, EventFrame
 from detectors.mark_scan import MarkScanner
 
 _HOUR_MS: Final = 3_600_000
-_SHARE: Final = 0.25  # of an account's requests: a campaign may have several kinds of work
+SHARE: Final = 0.25  # of an account's requests: a campaign may have several kinds of work
 _ONE_OFF, _HABIT = 0.4, 0.7
 _Read = tuple[EventFrame, list[int], list[list[str]]]
 
@@ -97,7 +97,7 @@ class Habit(Blocked):
         score, evidence = [], []
         for row, slot, what in zip(rows, slots, held, strict=True):
             of_all, of_day = int(tick.accounts["requests"][slot]) + total[slot], hours[slot].bit_count()
-            habit = done[slot] >= max(self._least, _SHARE * of_all) and of_day >= self._hours
+            habit = done[slot] >= max(self._least, SHARE * of_all) and of_day >= self._hours
             score.append(_HABIT if habit else _ONE_OFF)
             evidence.append(
                 {

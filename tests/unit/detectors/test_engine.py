@@ -24,6 +24,7 @@ from tests.unit.detectors.traffic import (
     SMALL,
     START,
     TICK,
+    TIDY,
     account,
     client,
     make_config,
@@ -495,6 +496,18 @@ class TestAccountAlerts:
         found = [alert for alert in alerts(rig.flush()) if alert.signals[0].name == detector]
         assert {name for alert in found for name in alert.accounts} == (set() if shadow else loud)
         assert all(alert.signals[0].evidence["count"] == 3 and alert.version == 1 for alert in found)
+
+    @pytest.mark.parametrize(("others", "alerted"), [(0, True), (12, False)])
+    def test_cleaning_alerts_on_nobody_who_mostly_does_other_things(self, others: int, alerted: bool) -> None:
+        rig = Rig(tune(trace_cleaning={"account_requests": 2}))
+        rig.offer(*(request("editor", START + n, f"task {n}", name=f"other{n}") for n in range(others)))
+        # From the fourth on they are a quarter of its requests, and count.
+        for n in range(1, 6):
+            text = f"{TIDY}{words_of(random.Random(n), 12)}"
+            rig.offer(request("editor", START + n * TICK, text, name=f"tidy{n}"))
+        outputs = rig.flush()
+        assert rig.lane.accounts == 1
+        assert [alert.signals[0].name for alert in alerts(outputs)] == ["trace_cleaning"] * alerted
 
     def test_each_rule_counts_its_own_versions(self) -> None:
         least = {"elicitation": 2, "signature_replay": 2, "sampling_sweep": 2, "technique_sweep": 2}
