@@ -81,7 +81,6 @@ def test_deciding_again_without_a_detector_names_whom_a_replay_without_it_names(
             decided = work / ("alerts.jsonl" if signal is None else f"alerts-without-{signal}.jsonl")
             assert _namings(decided) == named[signal], signal
     assert named["template_family"] != named[None]
-    assert named["elicitation"] != named[None]
 
 
 def _namings(alerts: Path) -> list[tuple[str, ...]]:
