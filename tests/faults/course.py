@@ -97,6 +97,7 @@ class Course:
     Args:
         endpoint: a running ClickHouse with no tables.
         topics: names by role; the outputs are this course's alone.
+        session_s: how long a killed worker's partitions wait for another one.
         detectors: content of `detectors.toml`. prelude: Python that runs in each worker before its command.
         advance: told the share of the input that is committed, whenever it is looked at.
     """
@@ -111,12 +112,21 @@ class Course:
         *,
         group: str,
         checkpoint_ms: int = 1_000,
+        session_s: int = 10,
         detectors: str = "",
         prelude: str = "",
         advance: Callable[[float], object] = lambda share: None,
     ) -> None:
         self._broker, self._endpoint, self._plan, self._advance = broker, endpoint, plan, advance
-        self._config = write_config(folder, broker.bootstrap, topics, group, checkpoint_ms, detectors)
+        self._config = write_config(
+            folder,
+            broker.bootstrap,
+            topics,
+            group,
+            checkpoint_ms=checkpoint_ms,
+            session_s=session_s,
+            detectors=detectors,
+        )
         self.workers = fleet(self._config, folder, endpoint.dsn, prelude=prelude)
         self._books = Books(broker.bootstrap, topics, group)
         self._audit = Audit(self._books, broker.bootstrap, topics, group)

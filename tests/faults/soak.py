@@ -104,7 +104,7 @@ def soak(
         What the report says of it; its `failures` are empty where all is well.
     """
     group = "soak"
-    config = write_config(folder, broker.bootstrap, topics, group, 10_000, "")
+    config = write_config(folder, broker.bootstrap, topics, group, checkpoint_ms=10_000, session_s=10, detectors="")
     workers = fleet(config, folder, endpoint.dsn)
     samples: dict[str, list[float]] = {worker.name: [] for worker in workers}
     times: list[float] = []

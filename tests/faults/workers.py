@@ -175,14 +175,21 @@ def answers(port: int, path: str) -> bool:
 
 
 def write_config(
-    folder: Path, bootstrap: str, topics: Mapping[str, str], group: str, checkpoint_ms: int, detectors: str
+    folder: Path,
+    bootstrap: str,
+    topics: Mapping[str, str],
+    group: str,
+    *,
+    checkpoint_ms: int,
+    session_s: int,
+    detectors: str,
 ) -> Path:
-    """A config directory of a deployment: what is shipped, but for topics, group and the pace of checkpoints."""
+    """A config directory of a deployment: what is shipped, but for topics, group, checkpoints and sessions."""
     config = folder / "config"
     config.mkdir(parents=True)
     names = "\n".join(f'{role} = "{name}"' for role, name in topics.items())
     (config / "pipeline.toml").write_text(
-        f'[kafka]\nbootstrap = "{bootstrap}"\ngroup = "{group}"\n[kafka.topics]\n{names}\n'
+        f'[kafka]\nbootstrap = "{bootstrap}"\ngroup = "{group}"\nsession_s = {session_s}\n[kafka.topics]\n{names}\n'
         f"[stream]\ncheckpoint_ms = {checkpoint_ms}\n"
         f'[correlate]\ndata_dir = "{folder / "store"}"\n'
     )

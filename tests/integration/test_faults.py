@@ -34,11 +34,9 @@ capacity = 8192
 [sampling_sweep]
 capacity = 8192
 """
-# How long a killed worker's partitions wait for another one; and detect reads slowly, so that kills find it at work.
+# Detect reads slowly, so that kills find it at work.
 _PRELUDE = """
 import time
-import pipelines.kafka_io as kafka_io
-kafka_io.SESSION_TIMEOUT_S, kafka_io.HEARTBEAT_S = 3, 1
 from pipelines.detect.kafka_source import KafkaSource
 poll = KafkaSource.poll
 def slowly(self, timeout_ms, max_records):
@@ -61,7 +59,7 @@ def test_kills_and_outages_lose_nothing_and_double_nothing(
     plan = Plan(seed=5, kills=6, life_s=0.5, outages=(Outage("clickhouse", 2.0), Outage("broker", 2.0)))
     course = Course(
         kafka_broker, make_endpoint(), topics, tmp_path, plan,
-        group="faults", checkpoint_ms=200, detectors=_DETECTORS, prelude=_PRELUDE,
+        group="faults", checkpoint_ms=200, session_s=3, detectors=_DETECTORS, prelude=_PRELUDE,
     )  # fmt: skip
     report = course.run()
 
