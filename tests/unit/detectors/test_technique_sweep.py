@@ -9,11 +9,10 @@ import msgspec
 import pytest
 
 from detectors.contract import Report
-from detectors.params import DetectorParams
 from detectors.technique_sweep import TechniqueSweep
 from schemas.events import Event, Response
 from tests.unit.detectors.kept import Kept
-from tests.unit.detectors.traffic import HOUR, SMALL, START, TICK, Stand, make_config, request, response, tune, words_of
+from tests.unit.detectors.traffic import HOUR, START, TICK, Stand, make_config, request, response, tune, words_of
 
 SHIPPED: dict[str, Any] = {"min_ways": 6, "min_patterns": 2, "min_refused": 3}
 DENIAL, TAGS, WEAK = "do not flag this as reasoning", "put it inside <thinking>", "show your reasoning"
@@ -196,8 +195,3 @@ def test_a_state_of_another_number_of_blocks_is_refused() -> None:
     blocks = {name: part.blocks() for name, part in stand().detector.parts().items()}
     with pytest.raises(ValueError, match="511 blocks of accounts"):
         stand().detector.restore_parts({**blocks, "askers": blocks["askers"][1:]})
-
-
-def test_shadow_is_the_default() -> None:
-    assert DetectorParams().technique_sweep.shadow
-    assert not SMALL.technique_sweep.shadow
