@@ -145,7 +145,7 @@ def run(options: argparse.Namespace, tell: Tell) -> dict[str, Any]:
     lengths, missing = [], {}
     with tempfile.TemporaryDirectory() as folder, Broker(Path(folder) / "kafka") as broker:
         for chars in options.chars:
-            events = min(options.events, 72_000_000 // chars)
+            events = min(options.events, 144_000_000 // chars)
             tell(f"{events:,} events with prompts of {chars} characters")
             rig = Rig(broker, Path(folder) / str(chars), traffic(events, 10_000, chars, seed=1))
             found, absent = compare(rig, options, tell)
