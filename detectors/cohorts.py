@@ -17,7 +17,7 @@ from schemas.evidence import AccountRow, CohortEvidence, MemberRow
 Key = tuple[str, int]
 
 _VARIANTS: Final = 64  # values in the sketch of what varies: about 12 % error beyond that many
-_ROWS_PER_MESSAGE: Final = 500  # about 100 kB a message
+ROWS_PER_MESSAGE: Final = 500  # about 100 kB a message
 _REFRESH_MS: Final = 3_600_000  # a member that changed a little is sent again after an hour
 
 
@@ -275,12 +275,12 @@ class CohortBook(Blocked):
                     tick=tick,
                     kind=key[0],
                     key=self._show(*key),
-                    members=rows[start : start + _ROWS_PER_MESSAGE],
+                    members=rows[start : start + ROWS_PER_MESSAGE],
                     slots=cohort.variants,
                     skeleton=cohort.skeleton,
                     patterns=cohort.patterns,
                 )
-                for start in range(0, len(rows), _ROWS_PER_MESSAGE)
+                for start in range(0, len(rows), ROWS_PER_MESSAGE)
             ]
         return out
 

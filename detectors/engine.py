@@ -19,7 +19,7 @@ from detectors import account_alerts, registry
 from detectors.accounts import COLUMNS, AccountTable
 from detectors.activity import ActivityBook
 from detectors.blocks import Blocked, Blocks, Part, under, whole, whole_of, within
-from detectors.cohorts import CohortBook, Touch
+from detectors.cohorts import ROWS_PER_MESSAGE, CohortBook, Touch
 from detectors.config import DetectConfig
 from detectors.contract import Detector, Report, Tick, Touches
 from detectors.foreign_turns import ForeignTurns
@@ -39,7 +39,6 @@ __all__ = ["DetectConfig", "EventFrame", "FrameBuilder", "Lane", "TickOutput"]
 
 I64 = NDArray[np.int64]
 
-_ROWS_PER_MESSAGE: Final = 500
 _DAY_MS: Final = 86_400_000
 _HOUR_MS: Final = 3_600_000
 _STATE_FORMAT: Final = 2  # of what `parts` holds; a change makes older states foreign
@@ -208,8 +207,8 @@ class Lane(Blocked):
         """Tell of the accounts that wait for it, as many as a tick has room for."""
         rows = [row for account in self._arrivals.take(most) if (row := self._row_of(account)) is not None]
         return [
-            NewcomerEvidence(self._partition, tick, rows[start : start + _ROWS_PER_MESSAGE])
-            for start in range(0, len(rows), _ROWS_PER_MESSAGE)
+            NewcomerEvidence(self._partition, tick, rows[start : start + ROWS_PER_MESSAGE])
+            for start in range(0, len(rows), ROWS_PER_MESSAGE)
         ]
 
     @property

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.array_file import packed
 from detectors.concepts import Concepts, Joined, Network, keys, unspaced, word_hash
 
 I64 = NDArray[np.int64]
@@ -270,7 +271,6 @@ class Fitted(NamedTuple):
 
 def pack(fitted: Fitted) -> bytes:
     """The classifier as bytes; equal arguments give equal bytes."""
-    out = io.BytesIO()
     net = fitted.network
     arrays: dict[str, NDArray[Any]] = {
         "weights": fitted.weights,
@@ -282,12 +282,7 @@ def pack(fitted: Fitted) -> bytes:
         "window": np.array(fitted.window),
         "version": np.array(fitted.version),
     }
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, array in arrays.items():
-            member = io.BytesIO()
-            np.save(member, array, allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue(), zipfile.ZIP_DEFLATED)
-    return out.getvalue()
+    return packed(arrays)
 
 
 def probability(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.array_file import packed
 from detectors.hashing import U64
 from detectors.text import words
 
@@ -109,10 +110,4 @@ def pack(fitted: Fitted, *, version: str) -> bytes:
         "turn": fitted.turn.astype(np.float32),
         "version": np.array(version),
     }
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, array in arrays.items():
-            member = io.BytesIO()
-            np.save(member, array, allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue(), zipfile.ZIP_DEFLATED)
-    return out.getvalue()
+    return packed(arrays)

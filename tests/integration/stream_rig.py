@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tests.conftest import Topics
 
@@ -29,6 +29,18 @@ ROLES = (
     "dead_letters",
     "detect_state",
 )
+
+# Small sketches have few blocks, so that states are soon written and read.
+SMALL_SKETCHES: Final = """
+[template_family]
+sketch_bits = 18
+[signature_replay]
+capacity = 8192
+[foreign_turns]
+capacity = 8192
+[sampling_sweep]
+capacity = 8192
+"""
 
 
 class Stream:

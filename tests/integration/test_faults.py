@@ -19,21 +19,11 @@ from tests.faults.course import Course, Outage, Plan
 from tests.faults.events import Feed
 from tests.faults.verdict import judged
 from tests.faults.workers import HASH_KEY
+from tests.integration.stream_rig import SMALL_SKETCHES
 from tests.integration.stream_traffic import traffic
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-# Small sketches have few blocks, so that states are soon written and read.
-_DETECTORS = """
-[template_family]
-sketch_bits = 18
-[signature_replay]
-capacity = 8192
-[foreign_turns]
-capacity = 8192
-[sampling_sweep]
-capacity = 8192
-"""
 # Detect reads slowly, so that kills find it at work.
 _PRELUDE = """
 import time
@@ -59,7 +49,7 @@ def test_kills_and_outages_lose_nothing_and_double_nothing(
     plan = Plan(seed=5, kills=6, life_s=0.5, outages=(Outage("clickhouse", 2.0), Outage("broker", 2.0)))
     course = Course(
         kafka_broker, make_endpoint(), topics, tmp_path, plan,
-        group="faults", checkpoint_ms=200, session_s=3, detectors=_DETECTORS, prelude=_PRELUDE,
+        group="faults", checkpoint_ms=200, session_s=3, detectors=SMALL_SKETCHES, prelude=_PRELUDE,
     )  # fmt: skip
     report = course.run()
 

@@ -21,22 +21,11 @@ from pipelines.settings import KafkaSettings
 from schemas.events import Event
 from schemas.evidence import EVIDENCE_DECODER, Watermark
 from tests.conftest import Topics
-from tests.integration.stream_rig import Stream, kill, until
+from tests.integration.stream_rig import SMALL_SKETCHES, Stream, kill, until
 from tests.integration.stream_traffic import traffic
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-# Small sketches have few blocks.
-_SMALL_SKETCHES = """
-[template_family]
-sketch_bits = 18
-[signature_replay]
-capacity = 8192
-[foreign_turns]
-capacity = 8192
-[sampling_sweep]
-capacity = 8192
-"""
 # A restarted worker waits for the killed one's partitions no longer than that.
 _SHORT_SESSION = "session_s = 3"
 # A backlog is told of now and then; here at every chance.
@@ -96,7 +85,7 @@ def deployment(broker: Broker, directory: Path, events: list[Event]) -> Stream:
     producer.send(topics["requests"], b"not json", partition=1)
     producer.close()
     return Stream(
-        topics, directory, checkpoint_ms=5_000, poll_records=100, detectors=_SMALL_SKETCHES, kafka=_SHORT_SESSION
+        topics, directory, checkpoint_ms=5_000, poll_records=100, detectors=SMALL_SKETCHES, kafka=_SHORT_SESSION
     )
 
 
@@ -174,7 +163,7 @@ def test_a_worker_killed_at_every_step_says_what_an_undisturbed_one_says(kafka_b
 
 
 def test_truncated_and_foreign_state_is_told_and_the_partition_goes_on(topics: Topics, tmp_path: Path) -> None:
-    stream = Stream(topics, tmp_path, detectors=_SMALL_SKETCHES)
+    stream = Stream(topics, tmp_path, detectors=SMALL_SKETCHES)
     events = traffic(everyday=30, harvesters=5)
     produce_events(topics.bootstrap, topics.names, events[: len(events) // 2])
     stream.once("detect")
